@@ -1,0 +1,224 @@
+/**
+ * The error catalogue: every code that Evident can answer with, in one place.
+ *
+ * A code is a promise: it is never renamed and never reused (style rule 27). `http` maps codes to statuses,
+ * `docs/reference/errors.md` lists them for readers, and a test holds the three equal.
+ */
+
+interface CatalogueEntry {
+  /** What happened, in one sentence, for a person. */
+  sentence: string;
+  /** Whether the same call may succeed later without a change. */
+  retryable: boolean;
+  /** What the caller should do about it. */
+  action: string;
+}
+
+export const ERRORS = {
+  // Input that is refused: nothing was taken.
+  'field-invalid': {
+    sentence: 'A field has a value that the log does not take.',
+    retryable: false,
+    action: 'Correct the named field and send the item again.',
+  },
+  'field-reserved': {
+    sentence: 'A field has a value that is reserved for Evident itself.',
+    retryable: false,
+    action: 'Choose another value for the named field.',
+  },
+  'field-unknown': {
+    sentence: 'An object has a member that its schema does not know.',
+    retryable: false,
+    action: 'Remove the named member, or put it into details.',
+  },
+  'json-invalid': {
+    sentence: 'The bytes are not strict UTF-8 JSON.',
+    retryable: false,
+    action: 'Correct the JSON at the named offset.',
+  },
+  'json-duplicate-member': {
+    sentence: 'An object names one member twice.',
+    retryable: false,
+    action: 'Send each member once.',
+  },
+  'json-too-deep': {
+    sentence: 'The JSON is nested deeper than the limit.',
+    retryable: false,
+    action: 'Flatten the value; the limit is stated in the detail.',
+  },
+  'body-too-large': {
+    sentence: 'A body is larger than 16 MiB, or a request larger than its limit.',
+    retryable: false,
+    action: 'Store the large content elsewhere and record its hash.',
+  },
+  'batch-too-large': {
+    sentence: 'The request holds more items than one request may.',
+    retryable: false,
+    action: 'Split the batch; the limit is stated in the detail.',
+  },
+  'media-type-unsupported': {
+    sentence: 'The media type of the request is not one that this route reads.',
+    retryable: false,
+    action: 'Send application/json or application/x-ndjson.',
+  },
+  'id-reused': {
+    sentence: 'The identity (log, tenant, id) is in the log already, with another body.',
+    retryable: false,
+    action: 'Give the new event an id of its own, or record an audit.correction.',
+  },
+  'tenant-forbidden': {
+    sentence: 'The credential does not speak for this tenant.',
+    retryable: false,
+    action: 'Use a credential of that tenant.',
+  },
+  unauthenticated: {
+    sentence: 'The request carries no credential, or one that is not known or was revoked.',
+    retryable: false,
+    action: 'Send a valid API key as a bearer token.',
+  },
+  forbidden: {
+    sentence: 'The role of the credential does not allow this.',
+    retryable: false,
+    action: 'Use a credential whose role allows it.',
+  },
+  'not-found': {
+    sentence: 'There is nothing at this address.',
+    retryable: false,
+    action: 'Check the log, partition and position, or the route.',
+  },
+  'log-unknown': {
+    sentence: 'There is no log of this name.',
+    retryable: false,
+    action: 'Check the name, or create the log first.',
+  },
+  'usage-invalid': {
+    sentence: 'The command was called with arguments that it does not take.',
+    retryable: false,
+    action: 'See --help of the command.',
+  },
+  // Operation.
+  overloaded: {
+    sentence: 'The server has as much work waiting as it may hold.',
+    retryable: true,
+    action: 'Send the same request again after the time in Retry-After.',
+  },
+  'outcome-unknown': {
+    sentence: 'The log went away while it was appending; the records may or may not be in it.',
+    retryable: true,
+    action: 'Send the same items with the same ids again: what is there is answered as a repeat.',
+  },
+  'log-unavailable': {
+    sentence: 'The log cannot be reached.',
+    retryable: true,
+    action: 'Wait and try again; look at /readyz and the server log.',
+  },
+  'partition-stopped': {
+    sentence: 'The partition is stopped because what is stored contradicts what was signed.',
+    retryable: false,
+    action: 'Run evident verify, then evident recover with a reason.',
+  },
+  'shutting-down': {
+    sentence: 'The server is stopping.',
+    retryable: true,
+    action: 'Send the same request to the server when it is back.',
+  },
+  'trim-not-archived': {
+    sentence: 'Nothing may be trimmed before the archive is verified to hold it.',
+    retryable: false,
+    action: 'Archive the records first.',
+  },
+  'position-trimmed': {
+    sentence: 'The position was trimmed from the log.',
+    retryable: false,
+    action: 'Read it from the archive.',
+  },
+  // Start.
+  'data-locked': {
+    sentence: 'Another Evident process holds this data directory.',
+    retryable: true,
+    action: 'Use the running server, or stop it first.',
+  },
+  'data-unwritable': {
+    sentence: 'The data directory cannot be written.',
+    retryable: false,
+    action: 'Check its owner, its mode and the mount.',
+  },
+  'disk-full': {
+    sentence: 'The file system has no space left.',
+    retryable: true,
+    action: 'Free space, then start again; nothing that was acknowledged is lost.',
+  },
+  'data-version': {
+    sentence: 'The data directory was made by another version.',
+    retryable: false,
+    action: 'Start it with the version that made it, or migrate it.',
+  },
+  'engine-missing': {
+    sentence: 'The embedded PostgreSQL is not installed on this platform.',
+    retryable: false,
+    action: 'Run npm ci with optional dependencies, or give an external PostgreSQL with --postgres.',
+  },
+  'engine-failed': {
+    sentence: 'PostgreSQL did not start.',
+    retryable: true,
+    action: 'Read the last lines of its log, which the detail quotes.',
+  },
+  'postgres-version': {
+    sentence: 'This PostgreSQL is too old.',
+    retryable: false,
+    action: 'Use PostgreSQL 16 or later.',
+  },
+  'key-mismatch': {
+    sentence: 'The signing key of this data directory is not the one that this database was begun with.',
+    retryable: false,
+    action: 'Start with the data directory whose signer made this log.',
+  },
+  // Breaks: what is stored contradicts what was signed.
+  'seal-break': {
+    sentence: 'The stored log contradicts a head that was signed.',
+    retryable: false,
+    action: 'Run evident verify; after an inquiry, evident recover with a reason.',
+  },
+  'signer-refused': {
+    sentence: 'The signer refused a head that contradicts one it has signed.',
+    retryable: false,
+    action: 'Run evident verify; the database may be an older copy.',
+  },
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** Where an error happened, as far as it is known. */
+export interface ErrorContext {
+  log?: string;
+  partition?: number;
+  position?: bigint;
+  /** The field, as a dotted path from the item. */
+  field?: string;
+  [name: string]: unknown;
+}
+
+/** An operating fault or a refusal that travels as an exception. Expected outcomes are results, not errors. */
+export class EvidentError extends Error {
+  readonly code: ErrorCode;
+  readonly context: ErrorContext;
+
+  /**
+   * @param code one of the catalogue
+   * @param detail what was attempted, where, and with which limit; a sentence for a person
+   */
+  constructor(code: ErrorCode, detail: string, options: { cause?: unknown; context?: ErrorContext } = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'EvidentError';
+    this.code = code;
+    this.context = options.context ?? {};
+  }
+
+  get retryable(): boolean {
+    return ERRORS[this.code].retryable;
+  }
+}
+
+export function isEvidentError(error: unknown): error is EvidentError {
+  return error instanceof EvidentError;
+}
