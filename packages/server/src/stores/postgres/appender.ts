@@ -195,7 +195,7 @@ async function callAppend(client: pg.PoolClient, batch: readonly Call[]): Promis
   const trees = [...new Set(records.map(({ tree }) => tree))].sort((a, b) => a - b);
   const slotOf = new Map(trees.map((tree, index) => [tree, index]));
   const { rows } = await client.query<AppendRow>({ ...APPEND, values: encode(records, trees, slotOf) });
-  return settle(records, trees, slotOf, rows[0]);
+  return settle(records, slotOf, rows[0]);
 }
 
 function encode(records: readonly Pending[], trees: number[], slotOf: Map<number, number>): Buffer[] {
@@ -230,7 +230,7 @@ function encode(records: readonly Pending[], trees: number[], slotOf: Map<number
   ];
 }
 
-function settle(records: readonly Pending[], trees: number[], slotOf: Map<number, number>, row: AppendRow): Settled[] {
+function settle(records: readonly Pending[], slotOf: Map<number, number>, row: AppendRow): Settled[] {
   const next = row.bases.map((base) => BigInt(base));
   const times = row.times.map((time) => BigInt(time));
   const stopped = new Set(row.halted);

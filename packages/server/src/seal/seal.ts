@@ -1,0 +1,213 @@
+/**
+ * Sealing: appends each record's leaf to the tree of its partition and signs tree heads (design §4).
+ *
+ * One round of a log, and what exists if the process dies at each step:
+ *
+ *   1 read leaves beyond the stored head      nothing
+ *   2 tiles and chain durable                 hashes beyond the stored head: never trusted, written again alike
+ *   3 signer remembers, then signs            a remembered head above the stored one: the next start derives the
+ *                                             same head from the log again (`openSealer`), or names a break
+ *   4 heads stored, if the predecessor is     published: readers see them from here on
+ *     still the stored one
+ *
+ * A break (what is stored contradicts what was signed) is never repaired here: the partition stops until an
+ * operator has recorded seal.recovery.
+ */
+
+import { equalBytes, toBase64 } from '@evident/core/bytes.ts';
+import { chainStart } from '@evident/core/chain.ts';
+import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
+import { treeOrigin } from '@evident/core/origin.ts';
+import type { Log } from '../log/log.ts';
+import type { HeadMove, HeadSigner, HeadStore, LeafReader, StoredHead, TileStore } from './ports.ts';
+import { type Growth, growTree, loadTree, type TreeState } from './tree-state.ts';
+
+/** Leaves of one partition in one round: 2 MiB of hashes, and a head at least every so often under load. */
+export const ROUND_LEAVES_MAX = 65_536;
+
+export interface SealDeps {
+  /** Name of the installation: the first part of every origin. */
+  readonly name: string;
+  readonly leaves: LeafReader;
+  readonly tiles: TileStore;
+  readonly heads: HeadStore;
+  readonly signer: HeadSigner;
+}
+
+/** What is stored contradicts what was signed. */
+export interface SealBreak {
+  readonly log: string;
+  readonly partition: number;
+  readonly reason: string;
+}
+
+export interface SealedHead {
+  readonly log: string;
+  readonly partition: number;
+  readonly origin: string;
+  readonly size: bigint;
+  readonly root: Uint8Array;
+}
+
+export interface RoundResult {
+  readonly sealed: readonly SealedHead[];
+  readonly leaves: number;
+  readonly breaks: readonly SealBreak[];
+  /** Leaves are waiting beyond what this round took. */
+  readonly more: boolean;
+}
+
+/** The sealer of one log: the trees it holds. Partitions that are stopped, or broke, have none. */
+export interface Sealer {
+  readonly log: Log;
+  readonly trees: (TreeState | null)[];
+}
+
+/**
+ * Loads the trees of a log and holds each against the signer's memory, before anything is appended to them.
+ */
+export async function openSealer(deps: SealDeps, log: Log): Promise<{ sealer: Sealer; breaks: SealBreak[] }> {
+  const origins = Array.from({ length: log.partitions }, (_, partition) => treeOrigin(deps.name, log.name, partition));
+  const stored = await deps.heads.load(log.name, origins.map(chainStart));
+  const heads = await log.heads();
+  const sealer: Sealer = { log, trees: stored.map(() => null) };
+  const breaks: SealBreak[] = [];
+  for (const [partition, head] of stored.entries()) {
+    if (heads[partition].stopped !== null) continue;
+    const opened = await openTree(deps, log, partition, head, heads[partition].next);
+    if (typeof opened === 'string') await noteBreak(deps, sealer, breaks, partition, opened);
+    else sealer.trees[partition] = opened;
+  }
+  return { sealer, breaks };
+}
+
+/** @returns the tree, or why it is broken */
+async function openTree(deps: SealDeps, log: Log, partition: number, head: StoredHead, next: bigint): Promise<TreeState | string> {
+  if (next < head.size) return `the log ends at position ${next}, but ${head.size} positions are sealed`;
+  const state = await loadTree(deps.tiles, log.name, partition, head);
+  if (state === null) return `the tiles do not give the root of the stored head of size ${head.size}`;
+  const last = await deps.signer.last(treeOrigin(deps.name, log.name, partition));
+  if (last === null) {
+    return head.size === 0n ? state : `the signer remembers no head, but one of size ${head.size} is stored`;
+  }
+  if (last.size < head.size) return `the signer remembers size ${last.size} only, but a head of size ${head.size} is stored`;
+  return (await contradictsSigner(deps, log, state, last, next)) ?? { ...state, signedSize: last.size };
+}
+
+/**
+ * A head that the signer remembers above the stored one was signed just before a crash, or the database is an
+ * older copy. The log tells: from its bytes the same root must follow at that size.
+ */
+async function contradictsSigner(
+  deps: SealDeps,
+  log: Log,
+  state: TreeState,
+  last: { size: bigint; root: Uint8Array },
+  next: bigint,
+): Promise<string | undefined> {
+  const signed = `a head of size ${last.size} and root ${toBase64(last.root)} was signed`;
+  if (next < last.size) return `${signed}, but the log ends at position ${next}: it is an older copy`;
+  const range = state.range.clone();
+  while (range.size < last.size) {
+    const wanted = Number(minimum(last.size - range.size, BigInt(ROUND_LEAVES_MAX)));
+    const run = await deps.leaves.readLeafHashes(log.name, state.partition, range.size, wanted);
+    if (run.holeAt !== null) return `${signed}, but position ${run.holeAt} is missing`;
+    if (run.hashes.length === 0) return `${signed}, but the log ends at position ${range.size}`;
+    range.appendMany(run.hashes.subarray(0, wanted * HASH_BYTES));
+  }
+  return equalBytes(range.root(), last.root) ? undefined : `${signed}, but the log now gives ${toBase64(range.root())}`;
+}
+
+function minimum(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
+async function noteBreak(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number, reason: string): Promise<void> {
+  sealer.trees[partition] = null;
+  breaks.push({ log: sealer.log.name, partition, reason });
+  await deps.heads.stop(sealer.log.name, partition, reason);
+}
+
+/**
+ * One round over all partitions of a log. A failure of a store throws and changes nothing in memory: the next
+ * round begins again at the stored heads.
+ */
+export async function sealRound(deps: SealDeps, sealer: Sealer): Promise<RoundResult> {
+  const breaks: SealBreak[] = [];
+  const growths: Growth[] = [];
+  let more = false;
+  for (const head of await sealer.log.heads()) {
+    const tree = sealer.trees[head.partition];
+    if (tree === null || head.stopped !== null) continue;
+    if (head.next < tree.head.size) {
+      const reason = `the log ends at position ${head.next}, but ${tree.head.size} positions are sealed: it is an older copy`;
+      await noteBreak(deps, sealer, breaks, head.partition, reason);
+    } else if (head.next > tree.head.size) {
+      const growth = await readGrowth(deps, tree);
+      if (typeof growth === 'string') await noteBreak(deps, sealer, breaks, head.partition, growth);
+      else growths.push(growth);
+      more ||= typeof growth !== 'string' && growth.state.head.size < head.next;
+    }
+  }
+  const sealed = await publish(deps, sealer, growths, breaks);
+  const leaves = growths.reduce((sum, { tiles }) => sum + tiles.leaves.hashes.length / HASH_BYTES, 0);
+  return { sealed, leaves, breaks, more };
+}
+
+async function readGrowth(deps: SealDeps, tree: TreeState): Promise<Growth | string> {
+  // At least to the size that was signed already: the signer would refuse a smaller one.
+  const wanted = Math.max(ROUND_LEAVES_MAX, Number(tree.signedSize - tree.head.size));
+  const run = await deps.leaves.readLeafHashes(tree.log, tree.partition, tree.head.size, wanted);
+  if (run.holeAt !== null) return `position ${run.holeAt} is missing from the log`;
+  if (run.hashes.length === 0) return `the log's counter is beyond position ${tree.head.size}, but there is no record`;
+  return growTree(tree, run.hashes);
+}
+
+async function publish(deps: SealDeps, sealer: Sealer, growths: Growth[], breaks: SealBreak[]): Promise<SealedHead[]> {
+  if (growths.length === 0) return [];
+  await deps.tiles.write(growths.map(({ tiles }) => tiles));
+  const heads = growths.map(({ state }) => headOf(deps, state));
+  const signatures = await deps.signer.sign(heads);
+  const moves: (HeadMove & { growth: Growth })[] = [];
+  for (const [index, signature] of signatures.entries()) {
+    const growth = growths[index];
+    const { partition, head } = growth.state;
+    const from = (sealer.trees[partition] as TreeState).head;
+    if (signature.ok) moves.push({ partition, from, to: head, note: signature.note, growth });
+    else await noteBreakUnlessOvertaken(deps, sealer, breaks, partition, signature.reason);
+  }
+  const stored = await deps.heads.store(sealer.log.name, moves);
+  for (const { partition, growth } of moves) {
+    if (stored.has(partition)) sealer.trees[partition] = growth.state;
+    else await reload(deps, sealer, breaks, partition);
+  }
+  return moves.filter(({ partition }) => stored.has(partition)).map(({ growth }) => headOf(deps, growth.state));
+}
+
+function headOf(deps: SealDeps, { log, partition, head }: TreeState): SealedHead {
+  return { log, partition, origin: treeOrigin(deps.name, log, partition), size: head.size, root: head.root };
+}
+
+/** The signer refuses what another sealer has overtaken, too: only the stored head tells a break from a race. */
+async function noteBreakUnlessOvertaken(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number, reason: string): Promise<void> {
+  const before = sealer.trees[partition] as TreeState;
+  await reload(deps, sealer, breaks, partition);
+  const now = sealer.trees[partition];
+  if (now !== null && now.head.size <= before.head.size) await noteBreak(deps, sealer, breaks, partition, reason);
+}
+
+/** Another sealer stored a head first: go on from there. A stored head below ours is an older copy put back. */
+async function reload(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number): Promise<void> {
+  const { log } = sealer;
+  const before = sealer.trees[partition] as TreeState;
+  const starts = Array.from({ length: log.partitions }, (_, index) => chainStart(treeOrigin(deps.name, log.name, index)));
+  const head = (await deps.heads.load(log.name, starts))[partition];
+  if (head.size < before.head.size) {
+    await noteBreak(deps, sealer, breaks, partition, `the stored head went back from size ${before.head.size} to ${head.size}: the database is an older copy`);
+    return;
+  }
+  const { next } = await log.head(partition);
+  const opened = await openTree(deps, log, partition, head, next);
+  if (typeof opened === 'string') await noteBreak(deps, sealer, breaks, partition, opened);
+  else sealer.trees[partition] = opened;
+}
