@@ -24,13 +24,13 @@ CREATE TABLE evident.heads (
   PRIMARY KEY (tree, size)
 );
 
--- Where sealing goes on after seal.recovery under a new origin: the tree began anew.
 -- Positions that were sealed and are gone. Readers pass over them; verify asks the record seal.recovery instead.
 CREATE TABLE evident.lost (
   tree          int NOT NULL REFERENCES evident.partitions,
   from_position bigint NOT NULL,
   to_position   bigint NOT NULL,
   recovery      uuid NOT NULL,
+  record_at     bigint NOT NULL,
   CHECK (from_position < to_position),
   PRIMARY KEY (tree, from_position)
 );

@@ -71,8 +71,8 @@ BEGIN
                                                     ORDER BY l.to_position DESC LIMIT 1), c.first_position), last - 1) p
                    WHERE NOT EXISTS (SELECT FROM evident.records r WHERE r.tree = p_tree AND r.position = p)) holes
            GROUP BY run) g;
-  INSERT INTO evident.lost (tree, from_position, to_position, recovery)
-    SELECT p_tree, u.f, u.t, p_id FROM unnest(lost_from, lost_to) u(f, t)
+  INSERT INTO evident.lost (tree, from_position, to_position, recovery, record_at)
+    SELECT p_tree, u.f, u.t, p_id, last FROM unnest(lost_from, lost_to) u(f, t)
     ON CONFLICT DO NOTHING;
   UPDATE evident.seals SET size = p_size, root = p_root, chain = p_chain, edge = p_edge WHERE tree = p_tree;
   UPDATE evident.partitions

@@ -2,7 +2,7 @@
 
 import { objectMembers } from '@evident/core/json/scan.ts';
 import { apacheFault } from './apache-line.ts';
-import { faultIn } from './json-fault.ts';
+import { faultIn, faultOf } from './json-fault.ts';
 import type { Split } from './piece.ts';
 import { splitCloudTrail } from './split-cloudtrail.ts';
 import { splitLines } from './split-lines.ts';
@@ -36,14 +36,12 @@ const decoder = new TextDecoder();
 
 /** A CloudTrail event is a JSON object; its own id is `eventID`, if that is a string that `meta` can hold. */
 function describeCloudTrail(bytes: Uint8Array): Description {
-  const fault = faultIn(bytes);
-  if (fault !== '') return { parsed: false, reason: fault };
-  if (firstByte(bytes) !== 0x7b) return { parsed: false, reason: 'the event is not a JSON object' };
   let formatId: string | undefined;
   const note = (name: string, start: number, end: number): void => {
     if (name === 'eventID') formatId = usableId(bytes, start, end);
   };
-  objectMembers(bytes, 0, bytes.length, note, { loneSurrogates: 'keep' });
+  const reason = faultOf(() => objectMembers(bytes, 0, bytes.length, note, { loneSurrogates: 'keep' }));
+  if (reason !== '') return { parsed: false, reason };
   return formatId === undefined ? { parsed: true } : { parsed: true, formatId };
 }
 
@@ -68,8 +66,4 @@ function describeApache(bytes: Uint8Array): Description {
 function describeNdjson(bytes: Uint8Array): Description {
   const fault = faultIn(bytes);
   return fault === '' ? { parsed: true } : { parsed: false, reason: fault };
-}
-
-function firstByte(bytes: Uint8Array): number | undefined {
-  return bytes.find((byte) => byte > 0x20);
 }

@@ -9,7 +9,16 @@ import { jsonBodyForm } from '@evident/core/json/scan.ts';
 import { serialiseMeta } from '@evident/core/record.ts';
 import type { IngestDeps } from '../ingest.ts';
 import { propose } from '../ingest.ts';
-import { type ImportBatch, type ImportCounts, type ImportDependencies, type ImportInput, importRecords, isUnparsed, noImportCounts, type RefusedPiece } from './import-records.ts';
+import {
+  type ImportBatch,
+  type ImportCounts,
+  type ImportDependencies,
+  type ImportInput,
+  importRecords,
+  isUnparsed,
+  noImportCounts,
+  type RefusedPiece,
+} from './import-records.ts';
 
 export interface ImportReport {
   readonly counts: ImportCounts;
@@ -40,7 +49,12 @@ export async function runImport(
   return { counts, refused };
 }
 
-async function appendBatch(deps: IngestDeps, input: ImportInput & { runId: string }, { items }: ImportBatch, counts: ImportCounts): Promise<void> {
+async function appendBatch(
+  deps: IngestDeps,
+  input: ImportInput & { runId: string },
+  { items }: ImportBatch,
+  counts: ImportCounts,
+): Promise<void> {
   const from = { tenant: input.tenant, source: `import:${input.runId}` };
   const proposals = [];
   for (const item of items) {

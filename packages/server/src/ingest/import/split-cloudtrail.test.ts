@@ -209,6 +209,23 @@ describe('splitCloudTrail', () => {
     );
   });
 
+  it('keeps offsets and bytes right in a file much larger than what it holds', async () => {
+    const elements = Array.from({ length: 4_000 }, (_, n) =>
+      JSON.stringify({ n, pad: 'é'.repeat((n * 7) % 300) }),
+    );
+    for (const text of [`{"Records":[${elements.join(', ')}]}`, elements.join('\n')]) {
+      const bytes = Buffer.from(text);
+      for (const size of [1_000, 100_000]) {
+        const pieces = await split(bytes, size);
+        assert.deepEqual(shown(pieces), elements);
+        for (const piece of pieces) {
+          const at = piece.tooLong ? assert.fail() : bytes.indexOf(piece.bytes, piece.offset);
+          assert.equal(at, piece.offset);
+        }
+      }
+    }
+  });
+
   it('needs a time in proportion to the file, also for hostile ones', async () => {
     const begin = performance.now();
     for (const unit of [

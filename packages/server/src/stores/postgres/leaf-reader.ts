@@ -1,61 +1,14 @@
 /** Leaf hashes straight from COPY: rows become leaves in the memory in which they are hashed. */
 
-import { LeafBatch } from '@evident/core/leaf-batch.ts';
-import { leafBytesBound, makeLeafWriter, type LeafSource, type LeafWriter } from '@evident/core/leaf.ts';
-import { LEAF_BYTES_MAX } from '@evident/core/record.ts';
 import { EvidentError } from '@evident/core/errors.ts';
+import { type LeafWriter, makeLeafWriter } from '@evident/core/leaf.ts';
 import type pg from 'pg';
 import type { LeafReader, LeafRun } from '../../seal/ports.ts';
 import { asEvidentError } from './faults.ts';
+import { HashSink } from './hash-sink.ts';
 import { copyRows, rowsQuery } from './record-rows.ts';
 
-const HASH_BYTES = 32;
-/** Room for leaves between two hash runs: a third of the L2 cache was slower, ten times more no faster. */
-const BATCH_BYTES = 2 * 1024 * 1024;
-const BATCH_LEAVES = 4_096;
-
-/** Collects leaves and hashes them a batch at a time. One per reader: it owns the memory. */
-class HashSink {
-  readonly #batch = new LeafBatch(BATCH_BYTES, BATCH_LEAVES);
-  #hashes = new Uint8Array(0);
-  #done = 0;
-
-  start(limit: number): void {
-    this.#batch.reset();
-    this.#done = 0;
-    if (this.#hashes.length < limit * HASH_BYTES) this.#hashes = new Uint8Array(limit * HASH_BYTES);
-  }
-
-  add(writer: LeafWriter, row: LeafSource): void {
-    const bound = leafBytesBound(row);
-    let at = this.#batch.begin(Math.min(bound, LEAF_BYTES_MAX));
-    if (at < 0) {
-      this.#flush();
-      at = this.#batch.begin(Math.min(bound, LEAF_BYTES_MAX));
-    }
-    if (bound > LEAF_BYTES_MAX) {
-      throw new EvidentError('seal-break', `position ${row.position} holds a record whose leaf could be ${bound} bytes; no append makes one`);
-    }
-    this.#batch.end(writer(this.#batch.memory, at, row) - at);
-  }
-
-  finish(): Uint8Array {
-    this.#flush();
-    return this.#hashes.slice(0, this.#done * HASH_BYTES);
-  }
-
-  #flush(): void {
-    const { count } = this.#batch;
-    if (count === 0) return;
-    this.#batch.hash(this.#hashes.subarray(this.#done * HASH_BYTES));
-    this.#done += count;
-    this.#batch.reset();
-  }
-}
-
-export interface TreeOfPartition {
-  (log: string, partition: number): number;
-}
+export type TreeOfPartition = (log: string, partition: number) => number;
 
 /** Reads leaf hashes. Calls on one reader run one after the other. */
 export class PostgresLeafReader implements LeafReader {
@@ -89,7 +42,9 @@ export class PostgresLeafReader implements LeafReader {
       await copyRows(client, query, (row) => {
         if (holeAt !== null) return;
         if (row.position !== expected) holeAt = BigInt(expected);
-        else this.#sink.add(writer, row);
+        else if (!this.#sink.add(writer, row)) {
+          throw new EvidentError('seal-break', `position ${row.position} of ${log}/${partition} holds a record longer than any append makes`);
+        }
         expected++;
       });
       return { hashes: this.#sink.finish(), holeAt };

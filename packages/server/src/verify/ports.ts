@@ -1,0 +1,50 @@
+/** What verification reads. It trusts none of it: every stored hash is held against one derived from bytes. */
+
+/** What a record itself shows to be wrong, whatever its hash. */
+export interface RecordFault {
+  readonly position: number;
+  readonly check: 'leaf-length' | 'time-order' | 'partition-of-key' | 'reserved-name';
+  readonly detail: string;
+}
+
+/** A body that lies in the object store. */
+export interface ObjectRef {
+  readonly position: number;
+  readonly tenant: string;
+  readonly sha256: Uint8Array;
+  readonly size: number;
+}
+
+/** Records of consecutive positions, as leaf hashes. */
+export interface RecordRun {
+  /** Positions that are there, ascending. */
+  readonly positions: Float64Array;
+  /** Leaf hashes of those positions, packed. */
+  readonly hashes: Uint8Array;
+  readonly faults: readonly RecordFault[];
+  readonly objects: readonly ObjectRef[];
+}
+
+export interface RecordReader {
+  /** Reads `[from, to)`. Throws when storage can't be read. */
+  readRun(log: string, partition: number, from: bigint, to: bigint): Promise<RecordRun>;
+}
+
+/** A head as it was stored. */
+export interface HeadRow {
+  readonly size: bigint;
+  readonly root: Uint8Array;
+  readonly chain: Uint8Array;
+  readonly note: Uint8Array;
+}
+
+export interface HeadReader {
+  /** Stored heads with a size above `after`, ascending, at most `limit`. */
+  readHeads(log: string, partition: number, after: bigint, limit: number): Promise<HeadRow[]>;
+  /** The head that sealing goes on from, or null. */
+  readSeal(log: string, partition: number): Promise<{ size: bigint; root: Uint8Array; chain: Uint8Array; edge: Uint8Array } | null>;
+}
+
+export interface ObjectReader {
+  get(tenant: string, sha256: Uint8Array): Promise<Uint8Array | null>;
+}

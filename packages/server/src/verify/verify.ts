@@ -1,0 +1,228 @@
+/**
+ * Verification of a whole log store: everything derived again from bytes, and held against what was signed
+ * (design §5). It fails closed: whatever can't be read is `not checked`, never `verified`.
+ */
+
+import { fromBase64, toBase64 } from '@evident/core/bytes.ts';
+import { parseDecimal } from '@evident/core/checkpoint.ts';
+import { readRoot } from '@evident/core/merkle/proof.ts';
+import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
+import type { Verifier } from '@evident/core/note.ts';
+import { parseOrigin, treeOrigin } from '@evident/core/origin.ts';
+import { type LogRecord, SYSTEM_SOURCE } from '@evident/core/record.ts';
+import type { Log, PartitionHead } from '../log/log.ts';
+import type { HeadSigner } from '../seal/ports.ts';
+import { type Finding, Findings, type Verdict } from './finding.ts';
+import type { HeadRow } from './ports.ts';
+import { type LostRange, type PartitionDeps, type PartitionReport, type PartitionScope, verifyPartition } from './verify-partition.ts';
+
+export interface VerifyDeps extends PartitionDeps {
+  readonly name: string;
+  readonly logs: readonly Log[];
+  readonly verifierOf: (origin: string) => Verifier;
+  /** What the signer remembers, where it is at hand. */
+  readonly signer: Pick<HeadSigner, 'last'> | null;
+  readonly lost: (log: string, partition: number) => Promise<{ from: bigint; to: bigint; recovery: string; recordAt: bigint }[]>;
+}
+
+export interface VerifyReport {
+  readonly verdict: Verdict;
+  readonly findings: readonly Finding[];
+  readonly tampered: number;
+  readonly notChecked: number;
+  readonly partitions: readonly PartitionReport[];
+}
+
+export interface VerifyProgress {
+  readonly total: bigint;
+  readonly done: bigint;
+}
+
+const HEADS_LOG = 'heads';
+/** Findings whose record is looked up for its id. */
+const NAMED_MAX = 100;
+
+/** @param only the log to verify; `heads` is always verified with it, as its anchor */
+export async function verify(deps: VerifyDeps, only: string | null, onProgress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
+  const findings = new Findings();
+  const logs = deps.logs.filter(({ name }) => only === null || name === only || name === HEADS_LOG);
+  // `heads` first: what it lists was sealed before, so that no head is listed beyond what is then looked at.
+  logs.sort((a, b) => Number(b.name === HEADS_LOG) - Number(a.name === HEADS_LOG));
+  const scopes: PartitionScope[] = [];
+  for (const log of logs) scopes.push(...(await scopesOf(deps, log, findings)));
+  const total = scopes.reduce((sum, { counter, sealed }) => sum + (counter.next > sealed ? counter.next : sealed), 0n);
+  let done = 0n;
+  const partitions: PartitionReport[] = [];
+  for (const scope of scopes) {
+    partitions.push(
+      await verifyPartition(deps, scope, findings, (positions) => {
+        done += BigInt(positions);
+        onProgress({ total, done });
+      }),
+    );
+  }
+  await checkListedHeads(deps, scopes, findings);
+  const { tampered, notChecked } = findings.count;
+  return { verdict: findings.verdict, findings: await nameFindings(deps, findings.list), tampered, notChecked, partitions };
+}
+
+async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise<PartitionScope[]> {
+  const scopes: PartitionScope[] = [];
+  for (const counter of await log.heads()) {
+    const { partition } = counter;
+    const origin = treeOrigin(deps.name, log.name, partition);
+    // The signer's memory first: a head that is signed while we look is stored by the time its row is read.
+    const last = deps.signer === null ? null : await deps.signer.last(origin);
+    const sealed = await storedSize(deps, log.name, partition, last?.size ?? 0n);
+    const later = await log.head(partition);
+    const scope = { log: log.name, partition, origin, verifier: deps.verifierOf(origin), counter: later, sealed, lost: await confirmLost(deps, log, partition) };
+    if (last !== null && last.size > sealed) noteSignedBeyond(scope, last, findings);
+    if (deps.signer !== null && last === null && sealed > 0n) {
+      findings.add(finding(scope, 'not checked', 'signer', `the signer remembers no head of ${origin}, but one of size ${sealed} is stored`));
+    }
+    noteStopped(scope, later, findings);
+    scopes.push(scope);
+  }
+  return scopes;
+}
+
+function finding(scope: PartitionScope, verdict: Finding['verdict'], check: Finding['check'], detail: string): Finding {
+  return { verdict, log: scope.log, partition: scope.partition, from: null, to: null, id: null, check, detail };
+}
+
+function noteStopped(scope: PartitionScope, counter: PartitionHead, findings: Findings): void {
+  if (counter.stopped !== null) findings.add(finding(scope, 'not checked', 'signer', `the partition is stopped: ${counter.stopped}`));
+}
+
+/** Size of the newest stored head. A signature a moment old may not be stored yet: look again, a bounded number of times. */
+async function storedSize(deps: VerifyDeps, log: string, partition: number, signed: bigint): Promise<bigint> {
+  let size = 0n;
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const seal = await deps.heads.readSeal(log, partition);
+    size = seal?.size ?? (await newestHead(deps, log, partition))?.size ?? 0n;
+    if (size >= signed) return size;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return size;
+}
+
+async function newestHead(deps: VerifyDeps, log: string, partition: number): Promise<HeadRow | undefined> {
+  let newest: HeadRow | undefined;
+  for (;;) {
+    const page: HeadRow[] = await deps.heads.readHeads(log, partition, newest?.size ?? 0n, 1_000);
+    if (page.length === 0) return newest;
+    newest = page.at(-1);
+  }
+}
+
+/** The signer remembers more than is stored: cut short by a crash, or the database is an older copy. */
+function noteSignedBeyond(scope: PartitionScope, last: { size: bigint; root: Uint8Array }, findings: Findings): void {
+  const signed = `a head of size ${last.size} was signed, but the newest that is stored has size ${scope.sealed}`;
+  if (scope.counter.next >= last.size) {
+    findings.add(finding(scope, 'not checked', 'signer', `${signed}; start the server to seal on`));
+    return;
+  }
+  findings.add({
+    ...finding(scope, 'tampered', 'signer', `${signed}, and the log ends at position ${scope.counter.next}: an older copy was put back, or its end was cut off`),
+    from: scope.counter.next,
+    to: last.size,
+  });
+}
+
+/** Lost positions are excused only by a record `seal.recovery` that stands in the log and names them. */
+async function confirmLost(deps: VerifyDeps, log: Log, partition: number): Promise<LostRange[]> {
+  const confirmed: LostRange[] = [];
+  for (const claim of await deps.lost(log.name, partition)) {
+    const [record] = await log.read(partition, claim.recordAt, 1).catch(() => []);
+    if (record !== undefined && namesLost(record, claim)) confirmed.push(claim);
+  }
+  return confirmed;
+}
+
+function namesLost(record: LogRecord, claim: { from: bigint; to: bigint; recovery: string; recordAt: bigint }): boolean {
+  if (record.position !== claim.recordAt || record.type !== 'seal.recovery' || record.source !== SYSTEM_SOURCE) return false;
+  if (record.id !== claim.recovery || record.body.form !== 'json') return false;
+  const body = JSON.parse(new TextDecoder().decode(record.body.bytes)) as { lost?: { from: string; to: string }[] };
+  return (body.lost ?? []).some(({ from, to }) => BigInt(from) <= claim.from && BigInt(to) >= claim.to);
+}
+
+/**
+ * Every head that the log `heads` lists, held against the tiles of its partition (which have been verified by
+ * now): one signed head of `heads` then covers them all.
+ */
+async function checkListedHeads(deps: VerifyDeps, scopes: readonly PartitionScope[], findings: Findings): Promise<void> {
+  const heads = deps.logs.find(({ name }) => name === HEADS_LOG);
+  const scope = scopes.find(({ log }) => log === HEADS_LOG);
+  if (heads === undefined || scope === undefined) return;
+  for (let from = 0n; from < scope.sealed; ) {
+    let page: LogRecord[];
+    try {
+      page = await heads.read(0, from, 1_000);
+    } catch (error) {
+      findings.add({ ...finding(scope, 'not checked', 'storage', (error as Error).message), from, to: scope.sealed });
+      return;
+    }
+    if (page.length === 0) return;
+    for (const record of page) if (record.type === 'head' && record.position < scope.sealed) await checkListed(deps, scopes, scope, record, findings);
+    from = (page.at(-1) as LogRecord).position + 1n;
+  }
+}
+
+async function checkListed(deps: VerifyDeps, scopes: readonly PartitionScope[], heads: PartitionScope, record: LogRecord, findings: Findings): Promise<void> {
+  const at = { from: record.position, to: record.position + 1n, id: record.id };
+  const listed = parseListed(record);
+  if (listed === null) {
+    findings.add({ ...finding(heads, 'tampered', 'heads-log', 'the record is not a listed head'), ...at });
+    return;
+  }
+  const target = scopes.find(({ origin }) => origin === listed.origin);
+  // Heads of logs that were not asked for are left alone.
+  if (target === undefined) return;
+  const answer = listed.size > target.sealed ? 'beyond' : await rootFromTiles(deps, target, listed.size);
+  const claim = `heads lists size ${listed.size} and root ${toBase64(listed.root)} of ${listed.origin}`;
+  if (answer === 'beyond') {
+    findings.add({ ...finding(target, 'tampered', 'heads-log', `${claim}, but only ${target.sealed} positions are sealed`), from: target.sealed, to: listed.size });
+  } else if (answer === null) {
+    findings.add({ ...finding(target, 'not checked', 'heads-log', `${claim}, but its tiles can't be read`), ...at });
+  } else if (Buffer.compare(answer, listed.root) !== 0) {
+    findings.add({ ...finding(target, 'tampered', 'heads-log', `${claim}, but the tiles give ${toBase64(answer)}`), from: 0n, to: listed.size });
+  }
+}
+
+function parseListed(record: LogRecord): { origin: string; size: bigint; root: Uint8Array } | null {
+  try {
+    if (record.body.form !== 'json') return null;
+    const { origin, size, root } = JSON.parse(new TextDecoder().decode(record.body.bytes)) as Record<string, string>;
+    const parsedSize = parseDecimal(size);
+    const parsedRoot = fromBase64(root);
+    if (parseOrigin(origin) === null || parsedSize === null || parsedRoot?.length !== 32) return null;
+    return { origin, size: parsedSize, root: parsedRoot };
+  } catch {
+    return null;
+  }
+}
+
+async function rootFromTiles(deps: VerifyDeps, { log, partition }: PartitionScope, size: bigint): Promise<Uint8Array | null> {
+  try {
+    const read = readHashesFromTiles(size, async ({ level, index, width }) => {
+      const tile = await deps.tiles.read(log, partition, level, index * BigInt(TILE_WIDTH), width);
+      if (tile === null) throw new Error('a tile is missing');
+      return tile;
+    });
+    return await readRoot(size, read);
+  } catch {
+    return null;
+  }
+}
+
+/** Adds the id of the record that stands where a finding begins, where there is one. */
+async function nameFindings(deps: VerifyDeps, list: readonly Finding[]): Promise<Finding[]> {
+  const named: Finding[] = [];
+  for (const [index, one] of list.entries()) {
+    const log = deps.logs.find(({ name }) => name === one.log);
+    const wanted = index < NAMED_MAX && one.from !== null && one.id === null && log !== undefined && one.check !== 'storage';
+    const [record] = wanted ? await log.read(one.partition, one.from as bigint, 1).catch(() => []) : [];
+    named.push(record !== undefined && record.position === one.from ? { ...one, id: record.id } : one);
+  }
+  return named;
+}
