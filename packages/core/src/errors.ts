@@ -59,7 +59,7 @@ export const ERRORS = {
   'media-type-unsupported': {
     sentence: 'The media type of the request is not one that this route reads.',
     retryable: false,
-    action: 'Send application/json or application/x-ndjson.',
+    action: 'Send a media type that the route reads: the detail names them.',
   },
   'id-reused': {
     sentence: 'The identity (log, tenant, id) is in the log already, with another body.',
@@ -91,6 +91,26 @@ export const ERRORS = {
     retryable: false,
     action: 'Check the name, or create the log first.',
   },
+  'method-not-allowed': {
+    sentence: 'There is something at this address, but not for this method.',
+    retryable: false,
+    action: 'Use a method that the Allow header names.',
+  },
+  'request-malformed': {
+    sentence: 'The request is not HTTP that this server understands.',
+    retryable: false,
+    action: 'Correct the request line, the headers or the framing of the body.',
+  },
+  'request-timeout': {
+    sentence: 'The request did not arrive in time.',
+    retryable: true,
+    action: 'Send the same request again, all of it within the limit.',
+  },
+  'headers-too-large': {
+    sentence: 'The headers of the request are larger than the limit.',
+    retryable: false,
+    action: 'Send fewer or shorter headers.',
+  },
   'usage-invalid': {
     sentence: 'The command was called with arguments that it does not take.',
     retryable: false,
@@ -121,6 +141,11 @@ export const ERRORS = {
     sentence: 'The server is stopping.',
     retryable: true,
     action: 'Send the same request to the server when it is back.',
+  },
+  internal: {
+    sentence: 'Evident failed in a way that it does not know.',
+    retryable: false,
+    action: 'Report it with the request id; the server log holds the cause. What was sent may or may not be in the log.',
   },
   'trim-not-archived': {
     sentence: 'Nothing may be trimmed before the archive is verified to hold it.',

@@ -309,3 +309,11 @@ export function leafOf(record: LogRecord): Uint8Array {
   }
   return target.slice(0, end);
 }
+
+/**
+ * The leaf that stands for a lost position when a tree begins anew under another origin: there is no record any
+ * more, and the recovery that says so is named instead.
+ */
+export function lostLeaf(log: string, partition: number, position: bigint, recovery: string): Uint8Array {
+  return utf8.encode(`{"v":1,"log":${JSON.stringify(log)},"partition":${partition},"position":"${position}","lost":"${recovery}"}`);
+}

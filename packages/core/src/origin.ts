@@ -54,3 +54,11 @@ export function parseOrigin(origin: string): Origin | null {
   const partition = Number(match[3]);
   return partition <= ORIGIN_PARTITION_MAX ? { name: match[1]!, log: match[2]!, partition } : null;
 }
+
+/**
+ * The origin of a tree that had to begin anew: `<name>/r<epoch>/<log>/<partition>`; epoch 0 is the first tree, with
+ * the plain origin. Heads of the two are never compared: they are signed under different names.
+ */
+export function epochOrigin(name: string, log: string, partition: number, epoch: number): string {
+  return treeOrigin(epoch === 0 ? name : `${name}/r${epoch}`, log, partition);
+}

@@ -3,8 +3,10 @@
 -- The head that sealing goes on from. Owner: evident.store_heads, by compare-and-set on (size, root):
 -- of two sealers one wins, the other reads again.
 -- edge: the hashes of the partial level-0 tile at this size.
+-- epoch: 0, and one more each time the tree had to begin anew under another origin (seal.recovery).
 CREATE TABLE evident.seals (
   tree  int PRIMARY KEY REFERENCES evident.partitions,
+  epoch int NOT NULL DEFAULT 0,
   size  bigint NOT NULL,
   root  bytea NOT NULL CHECK (length(root) = 32),
   chain bytea NOT NULL CHECK (length(chain) = 32),
@@ -15,13 +17,14 @@ ALTER TABLE evident.seals ALTER COLUMN edge SET STORAGE EXTERNAL;
 -- Every head that was stored, as signed. listed: it stands in the log `heads`.
 CREATE TABLE evident.heads (
   tree      int NOT NULL REFERENCES evident.partitions,
+  epoch     int NOT NULL DEFAULT 0,
   size      bigint NOT NULL,
   root      bytea NOT NULL CHECK (length(root) = 32),
   chain     bytea NOT NULL CHECK (length(chain) = 32),
   note      bytea NOT NULL,
   listed    boolean NOT NULL DEFAULT false,
   signed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (tree, size)
+  PRIMARY KEY (tree, epoch, size)
 );
 
 -- Positions that were sealed and are gone. Readers pass over them; verify asks the record seal.recovery instead.
@@ -49,10 +52,10 @@ BEGIN
       FROM unnest(p_tree, p_old_size, p_old_root, p_size, p_root, p_chain, p_edge)
            u(tree, old_size, old_root, size, root, chain, edge)
      WHERE s.tree = u.tree AND s.size = u.old_size AND s.root = u.old_root AND u.size > s.size
-    RETURNING s.tree
+    RETURNING s.tree, s.epoch
   ), kept AS (
-    INSERT INTO evident.heads (tree, size, root, chain, note)
-      SELECT u.tree, u.size, u.root, u.chain, u.note
+    INSERT INTO evident.heads (tree, epoch, size, root, chain, note)
+      SELECT u.tree, stored.epoch, u.size, u.root, u.chain, u.note
         FROM unnest(p_tree, p_size, p_root, p_chain, p_note) u(tree, size, root, chain, note)
         JOIN stored USING (tree)
     RETURNING tree
@@ -70,6 +73,7 @@ CREATE FUNCTION evident.mark_listed(p_tree int[], p_size bigint[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE evident.heads h SET listed = true FROM unnest(p_tree, p_size) u(tree, size)
    WHERE h.tree = u.tree AND h.size = u.size AND NOT h.listed
+     AND h.epoch = (SELECT s.epoch FROM evident.seals s WHERE s.tree = u.tree)
 $$;
 
 -- Drops heads older than 24 hours that neither the log `heads` lists nor sealing goes on from.
@@ -80,7 +84,7 @@ DECLARE
 BEGIN
   DELETE FROM evident.heads h
    WHERE NOT h.listed AND h.signed_at < clock_timestamp() - interval '24 hours'
-     AND h.size < (SELECT s.size FROM evident.seals s WHERE s.tree = h.tree);
+     AND (h.epoch, h.size) < (SELECT s.epoch, s.size FROM evident.seals s WHERE s.tree = h.tree);
   GET DIAGNOSTICS thinned = ROW_COUNT;
   RETURN thinned;
 END $$;

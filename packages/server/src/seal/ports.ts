@@ -15,8 +15,17 @@ export interface LeafReader {
   readLeafHashes(log: string, partition: number, from: bigint, limit: number): Promise<LeafRun>;
 }
 
+/**
+ * Name under which the tiles of a tree are kept. A log's name holds no dot, so the tiles of a tree that began
+ * anew never meet those of the one before it.
+ */
+export function tileLog(log: string, epoch: number): string {
+  return epoch === 0 ? log : `${log}.r${epoch}`;
+}
+
 /** Hashes of one round, to be made durable together. */
 export interface TileWrite {
+  /** As `tileLog` gives it. */
   readonly log: string;
   readonly partition: number;
   /** Level-0 hashes: leaf hashes from a position on. */
@@ -41,6 +50,8 @@ export interface TileStore {
 
 /** The head that sealing goes on from. */
 export interface StoredHead {
+  /** Which tree of the partition: 0, and one more each time it had to begin anew under another origin. */
+  readonly epoch: number;
   readonly size: bigint;
   readonly root: Uint8Array;
   /** The chain after `size` records. */

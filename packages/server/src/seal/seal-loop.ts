@@ -3,6 +3,7 @@
  * 10 s, hours of idle partitions closed. One per process; of two processes the stored head decides.
  */
 
+import { epochOrigin } from '@evident/core/origin.ts';
 import type { Log } from '../log/log.ts';
 import { listHeads } from './list-heads.ts';
 import type { SealedHead, SealBreak, SealDeps, Sealer } from './seal.ts';
@@ -134,7 +135,7 @@ export class SealLoop {
   #noteUnlisted(log: string, partition: number, sealer: Sealer): void {
     const tree = sealer.trees[partition];
     if (tree === null || log === HEADS_LOG || tree.head.size === 0n) return;
-    const origin = `${this.#deps.name}/${log}/${partition}`;
+    const origin = epochOrigin(this.#deps.name, log, partition, tree.head.epoch);
     this.#unlisted.set(origin, { log, partition, origin, size: tree.head.size, root: tree.head.root });
   }
 

@@ -17,7 +17,7 @@
 import { equalBytes, toBase64 } from '@evident/core/bytes.ts';
 import { chainStart } from '@evident/core/chain.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
-import { treeOrigin } from '@evident/core/origin.ts';
+import { epochOrigin, treeOrigin } from '@evident/core/origin.ts';
 import type { Log } from '../log/log.ts';
 import type { HeadMove, HeadSigner, HeadStore, LeafReader, StoredHead, TileStore } from './ports.ts';
 import { type Growth, growTree, loadTree, type TreeState } from './tree-state.ts';
@@ -86,7 +86,7 @@ async function openTree(deps: SealDeps, log: Log, partition: number, head: Store
   if (next < head.size) return `the log ends at position ${next}, but ${head.size} positions are sealed`;
   const state = await loadTree(deps.tiles, log.name, partition, head);
   if (state === null) return `the tiles do not give the root of the stored head of size ${head.size}`;
-  const last = await deps.signer.last(treeOrigin(deps.name, log.name, partition));
+  const last = await deps.signer.last(epochOrigin(deps.name, log.name, partition, head.epoch));
   if (last === null) {
     return head.size === 0n ? state : `the signer remembers no head, but one of size ${head.size} is stored`;
   }
@@ -185,7 +185,7 @@ async function publish(deps: SealDeps, sealer: Sealer, growths: Growth[], breaks
 }
 
 function headOf(deps: SealDeps, { log, partition, head }: TreeState): SealedHead {
-  return { log, partition, origin: treeOrigin(deps.name, log, partition), size: head.size, root: head.root };
+  return { log, partition, origin: epochOrigin(deps.name, log, partition, head.epoch), size: head.size, root: head.root };
 }
 
 /** The signer refuses what another sealer has overtaken, too: only the stored head tells a break from a race. */
@@ -202,7 +202,7 @@ async function reload(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], parti
   const before = sealer.trees[partition] as TreeState;
   const starts = Array.from({ length: log.partitions }, (_, index) => chainStart(treeOrigin(deps.name, log.name, index)));
   const head = (await deps.heads.load(log.name, starts))[partition];
-  if (head.size < before.head.size) {
+  if (head.epoch === before.head.epoch && head.size < before.head.size) {
     await noteBreak(deps, sealer, breaks, partition, `the stored head went back from size ${before.head.size} to ${head.size}: the database is an older copy`);
     return;
   }

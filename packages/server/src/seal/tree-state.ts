@@ -1,12 +1,11 @@
 /** The growing tree of one partition, as its sealer holds it in memory. */
 
-import { chainStart } from '@evident/core/chain.ts';
 import { equalBytes } from '@evident/core/bytes.ts';
 import { subtreeNodes } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { CompactRange, HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { chainMany, chainMarks } from '@evident/core/sha256.ts';
-import type { StoredHead, TileStore, TileWrite } from './ports.ts';
+import { type StoredHead, type TileStore, type TileWrite, tileLog } from './ports.ts';
 
 const WIDTH = BigInt(TILE_WIDTH);
 /** Levels of the binary tree in one level of tiles. */
@@ -36,7 +35,7 @@ export async function loadTree(tiles: TileStore, log: string, partition: number,
   const read = readHashesFromTiles(head.size, async ({ level, index, width }) => {
     // The stored edge, not the file: the file may hold leaves that were written for a head that never was.
     if (level === 0 && width < TILE_WIDTH) return head.edge;
-    const hashes = await tiles.read(log, partition, level, index * WIDTH, width);
+    const hashes = await tiles.read(tileLog(log, head.epoch), partition, level, index * WIDTH, width);
     return hashes ?? new Uint8Array(width * HASH_BYTES);
   });
   const expected = Number(head.size % WIDTH) * HASH_BYTES;
@@ -44,13 +43,6 @@ export async function loadTree(tiles: TileStore, log: string, partition: number,
   const peaks = await read(subtreeNodes(0n, head.size));
   const range = CompactRange.fromPeaks(head.size, peaks);
   return equalBytes(range.root(), head.root) ? { log, partition, head, range, signedSize: head.size } : null;
-}
-
-/** The state of a tree without leaves. */
-export function emptyTree(log: string, partition: number, origin: string): TreeState {
-  const range = new CompactRange();
-  const head = { size: 0n, root: range.root(), chain: chainStart(origin), edge: new Uint8Array(0) };
-  return { log, partition, head, range, signedSize: 0n };
 }
 
 /** Appends leaf hashes. Pure: the state given is not changed, so that a round that fails is simply dropped. */
@@ -66,11 +58,11 @@ export function growTree(state: TreeState, hashes: Uint8Array): Growth {
   const marks = new Uint8Array(chainMarks(head.size, count) * HASH_BYTES);
   chainMany(chain, hashes, head.size, marks);
   const size = head.size + BigInt(count);
-  const next = { size, root: range.root(), chain, edge: nextEdge(head, hashes, size) };
+  const next = { epoch: head.epoch, size, root: range.root(), chain, edge: nextEdge(head, hashes, size) };
   return {
     state: { log, partition, head: next, range, signedSize: size },
     tiles: {
-      log,
+      log: tileLog(log, head.epoch),
       partition,
       leaves: { from: head.size, hashes },
       nodes,

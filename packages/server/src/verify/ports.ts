@@ -1,5 +1,7 @@
 /** What verification reads. It trusts none of it: every stored hash is held against one derived from bytes. */
 
+import type { StoredHead } from '../seal/ports.ts';
+
 /** What a record itself shows to be wrong, whatever its hash. */
 export interface RecordFault {
   readonly position: number;
@@ -39,10 +41,10 @@ export interface HeadRow {
 }
 
 export interface HeadReader {
-  /** Stored heads with a size above `after`, ascending, at most `limit`. */
-  readHeads(log: string, partition: number, after: bigint, limit: number): Promise<HeadRow[]>;
+  /** Stored heads with a size above `after`, of one tree, ascending, at most `limit`. */
+  readHeads(log: string, partition: number, epoch: number, after: bigint, limit: number): Promise<HeadRow[]>;
   /** The head that sealing goes on from, or null. */
-  readSeal(log: string, partition: number): Promise<{ size: bigint; root: Uint8Array; chain: Uint8Array; edge: Uint8Array } | null>;
+  readSeal(log: string, partition: number): Promise<StoredHead | null>;
 }
 
 export interface ObjectReader {

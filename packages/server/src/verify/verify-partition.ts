@@ -8,7 +8,7 @@ import { chainStart } from '@evident/core/chain.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import type { Verifier } from '@evident/core/note.ts';
 import type { PartitionHead } from '../log/log.ts';
-import type { TileStore } from '../seal/ports.ts';
+import { type TileStore, tileLog } from '../seal/ports.ts';
 import { checkObjects } from './check-objects.ts';
 import type { Check, Finding, Findings } from './finding.ts';
 import type { HeadReader, HeadRow, ObjectReader, RecordReader, RecordRun } from './ports.ts';
@@ -39,6 +39,7 @@ export interface PartitionDeps {
 export interface PartitionScope {
   readonly log: string;
   readonly partition: number;
+  readonly epoch: number;
   readonly origin: string;
   readonly verifier: Verifier;
   /** The counter when verification began: what came later is left for the next time. */
@@ -154,7 +155,7 @@ class PartitionCheck {
   async #readTiles(from: bigint, count: number): Promise<Uint8Array | null> {
     const { log, partition } = this.#scope;
     try {
-      const tiles = await this.#deps.tiles.read(log, partition, 0, from, count);
+      const tiles = await this.#deps.tiles.read(tileLog(log, this.#scope.epoch), partition, 0, from, count);
       if (tiles === null) this.#note('not checked', 'tile', from, from + BigInt(count), 'the tiles of these leaves are missing');
       return tiles;
     } catch (error) {
@@ -179,14 +180,10 @@ class PartitionCheck {
       const here = derived.subarray(start, start + HASH_BYTES);
       if (Buffer.compare(here, tiles.subarray(start, start + HASH_BYTES)) === 0) continue;
       const position = at + BigInt(index);
-      const stands = present[index] < 0 ? -1 : findHash(tiles, here);
       this.#pend(this.#tree.records.pending, 'tile', position, 'the tile holds another leaf hash than the record gives');
       if (this.#tree.tiles === null) continue;
       if (present[index] < 0) this.#pend(this.#tree.tiles.pending, 'record-missing', position, 'a record was sealed here, and is gone');
-      else {
-        const moved = stands >= 0 && stands !== index ? `; it is the record that was sealed at position ${at + BigInt(stands)}` : '';
-        this.#pend(this.#tree.tiles.pending, 'record', position, `the record is not the one that was sealed here${moved}`);
-      }
+      else this.#pend(this.#tree.tiles.pending, 'record', position, 'the record is not the one that was sealed here');
     }
   }
 
@@ -198,7 +195,7 @@ class PartitionCheck {
       let stored: Uint8Array | null = null;
       let reason = 'a tile of this level is missing';
       try {
-        stored = await this.#deps.tiles.read(log, partition, level, index, count);
+        stored = await this.#deps.tiles.read(tileLog(log, this.#scope.epoch), partition, level, index, count);
       } catch (error) {
         reason = `a tile of this level can't be read: ${(error as Error).message}`;
       }
@@ -225,7 +222,7 @@ class PartitionCheck {
     let stored: Uint8Array | null = null;
     let reason = 'chain values are missing';
     try {
-      stored = await this.#deps.tiles.readChain(log, partition, first, count);
+      stored = await this.#deps.tiles.readChain(tileLog(log, this.#scope.epoch), partition, first, count);
     } catch (error) {
       reason = `chain values can't be read: ${(error as Error).message}`;
     }
@@ -297,15 +294,15 @@ class PartitionCheck {
     const { log, partition } = this.#scope;
     const from = size - BigInt(width);
     const { run } = await readSafely(this.#deps.records, log, partition, from, size);
-    const tiles = width === 0 ? new Uint8Array(0) : await this.#deps.tiles.read(log, partition, 0, from, width).catch(() => null);
+    const tiles = width === 0 ? new Uint8Array(0) : await this.#deps.tiles.read(tileLog(log, this.#scope.epoch), partition, 0, from, width).catch(() => null);
     const matches = Buffer.compare(edge, run.hashes) === 0 || (tiles !== null && Buffer.compare(edge, tiles) === 0);
     if (!matches) this.#note('tampered', 'tile', from, size, 'the stored right edge is not the one that the leaves give');
   }
 
   async #nextHead(): Promise<HeadRow | null> {
     if (this.#heads.length === 0 && !this.#headsEnded) {
-      const { log, partition, sealed } = this.#scope;
-      const page = await this.#deps.heads.readHeads(log, partition, this.#headsRead, HEADS_PAGE);
+      const { log, partition, epoch, sealed } = this.#scope;
+      const page = await this.#deps.heads.readHeads(log, partition, epoch, this.#headsRead, HEADS_PAGE);
       this.#headsEnded = page.length < HEADS_PAGE;
       this.#headsRead = page.at(-1)?.size ?? this.#headsRead;
       this.#heads = page.filter(({ size }) => size <= sealed);
@@ -350,11 +347,4 @@ function fillDerived(run: RecordRun, present: Int32Array, count: number, tiles: 
     else if (tiles !== null && excused(index)) derived.set(tiles.subarray(at, at + HASH_BYTES), at);
   }
   return derived;
-}
-
-function findHash(hashes: Uint8Array, hash: Uint8Array): number {
-  for (let at = 0; at < hashes.length; at += HASH_BYTES) {
-    if (hashes[at] === hash[0] && Buffer.compare(hashes.subarray(at, at + HASH_BYTES), hash) === 0) return at / HASH_BYTES;
-  }
-  return -1;
 }

@@ -8,10 +8,10 @@ import { parseDecimal } from '@evident/core/checkpoint.ts';
 import { readRoot } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import type { Verifier } from '@evident/core/note.ts';
-import { parseOrigin, treeOrigin } from '@evident/core/origin.ts';
+import { epochOrigin, parseOrigin } from '@evident/core/origin.ts';
 import { type LogRecord, SYSTEM_SOURCE } from '@evident/core/record.ts';
 import type { Log, PartitionHead } from '../log/log.ts';
-import type { HeadSigner } from '../seal/ports.ts';
+import { type HeadSigner, tileLog } from '../seal/ports.ts';
 import { type Finding, Findings, type Verdict } from './finding.ts';
 import type { HeadRow } from './ports.ts';
 import { type LostRange, type PartitionDeps, type PartitionReport, type PartitionScope, verifyPartition } from './verify-partition.ts';
@@ -70,12 +70,13 @@ async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise
   const scopes: PartitionScope[] = [];
   for (const counter of await log.heads()) {
     const { partition } = counter;
-    const origin = treeOrigin(deps.name, log.name, partition);
+    const epoch = (await deps.heads.readSeal(log.name, partition))?.epoch ?? 0;
+    const origin = epochOrigin(deps.name, log.name, partition, epoch);
     // The signer's memory first: a head that is signed while we look is stored by the time its row is read.
     const last = deps.signer === null ? null : await deps.signer.last(origin);
-    const sealed = await storedSize(deps, log.name, partition, last?.size ?? 0n);
+    const sealed = await storedSize(deps, log.name, partition, epoch, last?.size ?? 0n);
     const later = await log.head(partition);
-    const scope = { log: log.name, partition, origin, verifier: deps.verifierOf(origin), counter: later, sealed, lost: await confirmLost(deps, log, partition) };
+    const scope = { log: log.name, partition, epoch, origin, verifier: deps.verifierOf(origin), counter: later, sealed, lost: await confirmLost(deps, log, partition) };
     if (last !== null && last.size > sealed) noteSignedBeyond(scope, last, findings);
     if (deps.signer !== null && last === null && sealed > 0n) {
       findings.add(finding(scope, 'not checked', 'signer', `the signer remembers no head of ${origin}, but one of size ${sealed} is stored`));
@@ -95,21 +96,21 @@ function noteStopped(scope: PartitionScope, counter: PartitionHead, findings: Fi
 }
 
 /** Size of the newest stored head. A signature a moment old may not be stored yet: look again, a bounded number of times. */
-async function storedSize(deps: VerifyDeps, log: string, partition: number, signed: bigint): Promise<bigint> {
+async function storedSize(deps: VerifyDeps, log: string, partition: number, epoch: number, signed: bigint): Promise<bigint> {
   let size = 0n;
   for (let attempt = 0; attempt < 20; attempt++) {
     const seal = await deps.heads.readSeal(log, partition);
-    size = seal?.size ?? (await newestHead(deps, log, partition))?.size ?? 0n;
+    size = seal?.size ?? (await newestHead(deps, log, partition, epoch))?.size ?? 0n;
     if (size >= signed) return size;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return size;
 }
 
-async function newestHead(deps: VerifyDeps, log: string, partition: number): Promise<HeadRow | undefined> {
+async function newestHead(deps: VerifyDeps, log: string, partition: number, epoch: number): Promise<HeadRow | undefined> {
   let newest: HeadRow | undefined;
   for (;;) {
-    const page: HeadRow[] = await deps.heads.readHeads(log, partition, newest?.size ?? 0n, 1_000);
+    const page: HeadRow[] = await deps.heads.readHeads(log, partition, epoch, newest?.size ?? 0n, 1_000);
     if (page.length === 0) return newest;
     newest = page.at(-1);
   }
@@ -202,10 +203,10 @@ function parseListed(record: LogRecord): { origin: string; size: bigint; root: U
   }
 }
 
-async function rootFromTiles(deps: VerifyDeps, { log, partition }: PartitionScope, size: bigint): Promise<Uint8Array | null> {
+async function rootFromTiles(deps: VerifyDeps, { log, partition, epoch }: PartitionScope, size: bigint): Promise<Uint8Array | null> {
   try {
     const read = readHashesFromTiles(size, async ({ level, index, width }) => {
-      const tile = await deps.tiles.read(log, partition, level, index * BigInt(TILE_WIDTH), width);
+      const tile = await deps.tiles.read(tileLog(log, epoch), partition, level, index * BigInt(TILE_WIDTH), width);
       if (tile === null) throw new Error('a tile is missing');
       return tile;
     });

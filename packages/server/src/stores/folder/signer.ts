@@ -64,6 +64,16 @@ export class FolderSigner implements HeadSigner {
     }
   }
 
+  /** What a signer folder remembers now. */
+  static readLast(folder: string): ReadonlyMap<string, Remembered> {
+    return parseLast(folder, readIfThere(join(folder, 'last')) ?? '');
+  }
+
+  /** Whether any head was ever signed here. */
+  get hasSigned(): boolean {
+    return this.#last.size > 0;
+  }
+
   async last(origin: string): Promise<Remembered | null> {
     return this.#last.get(origin) ?? null;
   }

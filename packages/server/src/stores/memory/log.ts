@@ -10,7 +10,7 @@ import { hourId } from '@evident/core/derived-id.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { formatHour } from '@evident/core/leaf.ts';
 import { partitionOf } from '@evident/core/partition.ts';
-import { type LogRecord, type ProposedRecord, SYSTEM_SOURCE, SYSTEM_TENANT } from '@evident/core/record.ts';
+import { type Body, type LogRecord, type ProposedRecord, SYSTEM_SOURCE, SYSTEM_TENANT } from '@evident/core/record.ts';
 import { APPEND_RECORDS_MAX, type Log, type Outcome, type PartitionHead, type Place, type Proposal, READ_RECORDS_MAX } from '../../log/log.ts';
 
 const HOUR_US = 3_600_000_000n;
@@ -200,7 +200,7 @@ export class MemoryLog implements Log {
     const held = this.#partition(partition);
     const position = held.next++;
     held.lastAppendedAt = appendedAt;
-    held.records[Number(position)] = { ...record, log: this.name, partition, position, appendedAt };
+    held.records[Number(position)] = { ...record, body: copyOf(record.body), log: this.name, partition, position, appendedAt };
     return { partition, position, appendedAt };
   }
 
@@ -229,6 +229,11 @@ export class MemoryLog implements Log {
     this.#state.reused.set(`${identity} ${hash}`, { bodyHash: hash, ...place });
     return { kind: 'appended', ...place };
   }
+}
+
+/** What is stored shares no memory with the request that it came in. */
+function copyOf(body: Body): Body {
+  return body.form === 'object' ? { ...body, sha256: new Uint8Array(body.sha256) } : { form: body.form, bytes: new Uint8Array(body.bytes) };
 }
 
 function checkBatch(count: number): void {

@@ -109,7 +109,7 @@ export class MemoryHeadStore implements HeadStore {
     return step(this.#hooks, 'heads.load', () =>
       chainStarts.map((chain, partition) => {
         const name = `${log}/${partition}`;
-        const head = this.#heads.stored.get(name) ?? { size: 0n, root: emptyRoot(), chain, edge: new Uint8Array(0) };
+        const head = this.#heads.stored.get(name) ?? { epoch: 0, size: 0n, root: emptyRoot(), chain, edge: new Uint8Array(0) };
         this.#heads.stored.set(name, head);
         return head;
       }),
@@ -120,8 +120,8 @@ export class MemoryHeadStore implements HeadStore {
     return step(this.#hooks, 'heads.store', () => {
       const stored = new Set<number>();
       for (const { partition, from, to, note } of moves) {
-        const now = this.#heads.stored.get(`${log}/${partition}`) as StoredHead;
-        if (now.size !== from.size || !equalBytes(now.root, from.root)) continue;
+        const now = this.#heads.stored.get(`${log}/${partition}`);
+        if (now === undefined || now.size !== from.size || !equalBytes(now.root, from.root) || to.size <= now.size) continue;
         this.#heads.stored.set(`${log}/${partition}`, to);
         this.#heads.published.push({ log, partition, head: to, note });
         stored.add(partition);
@@ -157,7 +157,7 @@ export class MemorySigner implements HeadSigner {
   }
 
   async last(origin: string): Promise<{ size: bigint; root: Uint8Array } | null> {
-    return this.#last.get(origin) ?? null;
+    return step(this.#hooks, 'signer.last', () => this.#last.get(origin) ?? null);
   }
 
   sign(heads: readonly TreeHead[]): Promise<Signature[]> {

@@ -41,6 +41,13 @@ export class HashSink {
     return true;
   }
 
+  /** A leaf that is not made of a row. */
+  addLeaf(leaf: Uint8Array): void {
+    if (this.#batch.add(leaf)) return;
+    this.#flush();
+    this.#batch.add(leaf);
+  }
+
   /** The hashes since `start`, packed; a copy. */
   finish(): Uint8Array {
     this.#flush();

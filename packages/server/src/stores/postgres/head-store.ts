@@ -8,6 +8,7 @@ import type { TreeOfPartition } from './leaf-reader.ts';
 
 interface SealRow {
   tree: number;
+  epoch: number;
   size: string;
   root: Buffer;
   chain: Buffer;
@@ -40,10 +41,10 @@ export class PostgresHeadStore implements HeadStore {
   async #rows(trees: number[]): Promise<Map<number, StoredHead>> {
     const { rows } = await this.#query<SealRow>(
       'reading stored heads',
-      'SELECT tree, size, root, chain, edge FROM evident.seals WHERE tree = ANY ($1)',
+      'SELECT tree, epoch, size, root, chain, edge FROM evident.seals WHERE tree = ANY ($1)',
       [trees],
     );
-    return new Map(rows.map(({ tree, size, root, chain, edge }) => [tree, { size: BigInt(size), root, chain, edge }]));
+    return new Map(rows.map(({ tree, epoch, size, root, chain, edge }) => [tree, { epoch, size: BigInt(size), root, chain, edge }]));
   }
 
   async store(log: string, moves: readonly HeadMove[]): Promise<ReadonlySet<number>> {

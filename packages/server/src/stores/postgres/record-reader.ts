@@ -4,6 +4,7 @@ import { BODY_FORMS, formatInstant, type LeafSource, type LeafWriter, makeLeafWr
 import { partitionOf } from '@evident/core/partition.ts';
 import { isReservedType, SYSTEM_SOURCE } from '@evident/core/record.ts';
 import type pg from 'pg';
+import type { StoredHead } from '../../seal/ports.ts';
 import type { HeadReader, HeadRow, ObjectRef, RecordFault, RecordReader, RecordRun } from '../../verify/ports.ts';
 import { asEvidentError } from './faults.ts';
 import { HashSink } from './hash-sink.ts';
@@ -75,20 +76,20 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
     return partition;
   }
 
-  async readHeads(log: string, partition: number, after: bigint, limit: number): Promise<HeadRow[]> {
+  async readHeads(log: string, partition: number, epoch: number, after: bigint, limit: number): Promise<HeadRow[]> {
     return this.#withClient(`reading heads of ${log}/${partition}`, async (client) => {
       const { rows } = await client.query<{ size: string; root: Buffer; chain: Buffer; note: Buffer }>(
-        'SELECT size, root, chain, note FROM evident.heads WHERE tree = $1 AND size > $2 ORDER BY size LIMIT $3',
-        [this.#treeOf(log, partition), after.toString(), limit],
+        'SELECT size, root, chain, note FROM evident.heads WHERE tree = $1 AND epoch = $2 AND size > $3 ORDER BY size LIMIT $4',
+        [this.#treeOf(log, partition), epoch, after.toString(), limit],
       );
       return rows.map((row) => ({ ...row, size: BigInt(row.size) }));
     });
   }
 
-  async readSeal(log: string, partition: number): Promise<{ size: bigint; root: Uint8Array; chain: Uint8Array; edge: Uint8Array } | null> {
+  async readSeal(log: string, partition: number): Promise<StoredHead | null> {
     return this.#withClient(`reading the stored head of ${log}/${partition}`, async (client) => {
-      const { rows } = await client.query<{ size: string; root: Buffer; chain: Buffer; edge: Buffer }>(
-        'SELECT size, root, chain, edge FROM evident.seals WHERE tree = $1',
+      const { rows } = await client.query<{ epoch: number; size: string; root: Buffer; chain: Buffer; edge: Buffer }>(
+        'SELECT epoch, size, root, chain, edge FROM evident.seals WHERE tree = $1',
         [this.#treeOf(log, partition)],
       );
       return rows.length === 0 ? null : { ...rows[0], size: BigInt(rows[0].size) };

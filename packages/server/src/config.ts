@@ -1,0 +1,120 @@
+/** Settings, typed and checked in one place. Nothing else reads the environment. */
+
+import { readFileSync } from 'node:fs';
+import { EvidentError } from '@evident/core/errors.ts';
+import { isName } from '@evident/core/origin.ts';
+import { checkWritableLog } from '@evident/core/record.ts';
+
+/** Partitions of a log for which none are given. Frozen when the log is made. */
+export const PARTITIONS_DEFAULT = 8;
+const PARTITIONS_MAX = 1_024;
+export const PORT_DEFAULT = 7373;
+
+export const ROLES = ['api', 'seal'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Config {
+  /** Folder of keys, tiles, objects and, in embedded mode, PostgreSQL. */
+  readonly dataDir: string;
+  /** Loopback address unless set otherwise. Not safe to widen without a TLS terminator in front. */
+  readonly host: string;
+  /** 0 picks a free port. */
+  readonly port: number;
+  readonly roles: readonly Role[];
+  /** Connection string of a PostgreSQL ≥ 16, or null for the embedded one. */
+  readonly postgres: string | null;
+  /** First part of every origin; null: derived from the first key. Frozen at inception. */
+  readonly name: string | null;
+  /** Logs to make besides `heads`, with their partitions. More can be added later; numbers are frozen. */
+  readonly logs: Readonly<Record<string, number>>;
+  /** Bytes that requests in flight and records that wait may hold together. Safe to change. */
+  readonly inflightBytesMax: number;
+  /** pino level. Safe to change. */
+  readonly logLevel: string;
+}
+
+/** What the command line, or a configuration file, may say. */
+export interface ConfigInput {
+  data?: string;
+  host?: string;
+  port?: number | string;
+  roles?: string | readonly string[];
+  postgres?: string;
+  name?: string;
+  logs?: Readonly<Record<string, number>> | readonly string[];
+  inflightBytesMax?: number;
+  logLevel?: string;
+}
+
+const MEMBERS = new Set(['data', 'host', 'port', 'roles', 'postgres', 'name', 'logs', 'inflightBytesMax', 'logLevel']);
+
+function refuse(field: string, reason: string): never {
+  throw new EvidentError('usage-invalid', `${field}: ${reason}`, { context: { field } });
+}
+
+/** Reads a JSON configuration file. @throws usage-invalid naming file and member */
+export function readConfigFile(path: string): ConfigInput {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new EvidentError('usage-invalid', `${path} can't be read as JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) refuse(path, 'an object is expected');
+  for (const name of Object.keys(parsed)) if (!MEMBERS.has(name)) refuse(`${path}: ${name}`, 'there is no such setting');
+  return parsed as ConfigInput;
+}
+
+/** @param inputs later ones win: file, environment, command line */
+export function makeConfig(...inputs: ConfigInput[]): Config {
+  const given: ConfigInput = {};
+  for (const input of inputs) {
+    for (const [name, value] of Object.entries(input)) if (value !== undefined) Object.assign(given, { [name]: value });
+  }
+  const name = given.name ?? null;
+  if (name !== null && !isName(name)) refuse('name', 'printable ASCII without space and +, at most 128 characters, is expected');
+  return {
+    dataDir: given.data ?? './evident-data',
+    host: given.host ?? '127.0.0.1',
+    port: wholeNumber('port', given.port ?? PORT_DEFAULT, 0, 65_535),
+    roles: parseRoles(given.roles ?? ROLES),
+    postgres: given.postgres ?? null,
+    name,
+    logs: { audit: PARTITIONS_DEFAULT, ...parseLogs(given.logs ?? {}) },
+    inflightBytesMax: wholeNumber('inflightBytesMax', given.inflightBytesMax ?? 64 * 1024 * 1024, 1024 * 1024, 2 ** 40),
+    logLevel: given.logLevel ?? 'info',
+  };
+}
+
+/** Settings from the environment: only what should not stand on a command line. */
+export function configFromEnvironment(environment: NodeJS.ProcessEnv): ConfigInput {
+  return { postgres: environment.EVIDENT_POSTGRES, logLevel: environment.EVIDENT_LOG_LEVEL };
+}
+
+function wholeNumber(field: string, value: number | string, least: number, most: number): number {
+  const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < least || number > most) {
+    refuse(field, `a whole number from ${least} to ${most} is expected, not ${String(value)}`);
+  }
+  return number;
+}
+
+function parseRoles(roles: string | readonly string[]): Role[] {
+  const list = typeof roles === 'string' ? roles.split(',') : roles;
+  for (const role of list) if (!(ROLES as readonly string[]).includes(role)) refuse('roles', `${role} is none of ${ROLES.join(', ')}`);
+  if (list.length === 0) refuse('roles', 'at least one is expected');
+  return [...new Set(list)] as Role[];
+}
+
+/** `{"clicks": 32}` or `["clicks:32"]`. */
+function parseLogs(logs: Readonly<Record<string, number>> | readonly string[]): Record<string, number> {
+  const pairs = Array.isArray(logs)
+    ? (logs as readonly string[]).map((text): [string, string | number] => {
+        const [log, partitions = PARTITIONS_DEFAULT] = text.split(':');
+        return [log, partitions];
+      })
+    : Object.entries(logs as Record<string, number>);
+  return Object.fromEntries(
+    pairs.map(([log, partitions]) => [checkWritableLog(log), wholeNumber(`logs.${log}`, partitions, 1, PARTITIONS_MAX)]),
+  );
+}
