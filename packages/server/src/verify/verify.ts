@@ -217,7 +217,7 @@ async function rootFromTiles(deps: VerifyDeps, { log, partition, epoch }: Partit
 }
 
 /** Adds the id of the record that stands where a finding begins, where there is one. */
-async function nameFindings(deps: VerifyDeps, list: readonly Finding[]): Promise<Finding[]> {
+export async function nameFindings(deps: VerifyDeps, list: readonly Finding[]): Promise<Finding[]> {
   const named: Finding[] = [];
   for (const [index, one] of list.entries()) {
     const log = deps.logs.find(({ name }) => name === one.log);

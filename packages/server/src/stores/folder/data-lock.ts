@@ -185,3 +185,21 @@ function describeHolder(dir: string): string {
     return errnoOf(error) === 'EPERM' ? 'an Evident process of another account' : 'another Evident process';
   }
 }
+
+/** Whether a process holds the directory now. A directory that is not there is held by nobody. */
+export function isDirectoryHeld(dir: string): boolean {
+  let path: string;
+  try {
+    path = realpathSync(resolve(dir));
+    statSync(join(path, 'lock'));
+  } catch {
+    return false;
+  }
+  try {
+    lockDataDirectory(path).release();
+    return false;
+  } catch (error) {
+    if (error instanceof EvidentError && error.code === 'data-locked') return true;
+    throw error;
+  }
+}

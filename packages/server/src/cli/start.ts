@@ -1,0 +1,38 @@
+import type { ConfigInput } from '../config.ts';
+import { type CommandDeps, EXIT } from './command-deps.ts';
+import type { Output } from './output.ts';
+
+/** Runs the server until a signal asks it to stop. */
+export async function runStart(deps: CommandDeps, input: ConfigInput, output: Output): Promise<number> {
+  const begun = performance.now();
+  const server = await deps.start(input);
+  const seconds = ((performance.now() - begun) / 1_000).toFixed(1);
+  output.result({ ready: true, ...server, stop: undefined });
+  output.line(`Evident is ready after ${seconds} s.`);
+  output.line();
+  output.line(`  address     ${server.url}`);
+  output.line(`  K           ${server.vkey}`);
+  output.line(`  admin key   in ${server.keyFile} (readable by you alone)`);
+  output.line();
+  for (const { log, partition, reason } of server.breaks) output.line(`  BREAK       ${log}/${partition} is stopped: ${reason}`);
+  if (server.breaks.length > 0) output.line();
+  output.line('Give K to whoever shall check this log: everything that is signed here follows from it.');
+  output.line();
+  output.line('Next, in another terminal (the same folder):');
+  output.line('  npx evident import apache access.log --tenant acme');
+  output.line('  npx evident tail');
+  output.line('  npx evident verify');
+  output.line('  npx evident api-key create --role writer --tenant acme');
+  output.line();
+  output.line('Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.');
+  await untilSignal();
+  output.line('Stopping …');
+  await server.stop();
+  return EXIT.success;
+}
+
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+}

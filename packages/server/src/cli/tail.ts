@@ -1,0 +1,33 @@
+import type { ConfigInput } from '../config.ts';
+import { type CommandDeps, EXIT } from './command-deps.ts';
+import type { Output } from './output.ts';
+import { requestServer } from './request.ts';
+import { requireTarget, type TargetOptions } from './target.ts';
+
+/** Follows a log: leaf lines as they are appended, until interrupted. */
+export async function runTail(deps: CommandDeps, input: ConfigInput, options: TargetOptions & { log: string; limit?: number }, output: Output): Promise<number> {
+  const server = await requireTarget(deps, input, options);
+  const answer = await requestServer(server, `/v1/logs/${encodeURIComponent(options.log)}/tail`, { accept: 'text/event-stream' });
+  if (!output.json) process.stderr.write(`following ${options.log} at ${server.url}; interrupt to end\n`);
+  let left = options.limit ?? Number.POSITIVE_INFINITY;
+  for await (const data of eventsOf(answer)) {
+    process.stdout.write(`${data}\n`);
+    if (--left <= 0) return EXIT.success;
+  }
+  return EXIT.success;
+}
+
+/** The data of server-sent events (HTML Living Standard, "Server-sent events"). */
+async function* eventsOf(answer: Response): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let waiting = '';
+  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) {
+    waiting += decoder.decode(chunk, { stream: true });
+    const events = waiting.split('\n\n');
+    waiting = events.pop() ?? '';
+    for (const event of events) {
+      const lines = event.split('\n').filter((line) => line.startsWith('data:'));
+      if (lines.length > 0) yield lines.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n');
+    }
+  }
+}

@@ -1,0 +1,76 @@
+/** What the HTTP server needs of others. `compose` builds it. */
+
+import type { Registry } from 'prom-client';
+import type { AccessDeps } from '../access/api-keys.ts';
+import type { OccurrenceStore } from '../ingest/import/occurrence-counter.ts';
+import type { ObjectStore } from '../ingest/ingest.ts';
+import type { Log } from '../log/log.ts';
+import type { HttpLimits } from './limits.ts';
+
+/** A verifier key as `GET /v1/keys` lists it. */
+export interface PublishedKey {
+  readonly origin: string;
+  readonly vkey: string;
+  /** The first tree size that it signs, and the first that it signs no more (null: it is in use). */
+  readonly from: bigint;
+  readonly to: bigint | null;
+}
+
+/** Published heads and keys. */
+export interface HeadsReader {
+  /** The bytes of the newest signed note of a partition, or null before the first. */
+  newest(log: string, partition: number): Promise<Uint8Array | null>;
+  /** Every verifier key, retired ones among them. */
+  keys(): Promise<readonly PublishedKey[]>;
+}
+
+export interface StatusReader {
+  /** How many records of each partition are sealed: one number a partition. */
+  sealedSizes(log: string): Promise<readonly bigint[]>;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not, in words that anybody may read: the route needs no credential. */
+  readonly reasons: readonly string[];
+}
+
+/** The part of pino that is used. `fields.err` is the error with its cause. */
+export interface HttpLogger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface HttpDeps {
+  /** Every log of this server by name, `heads` and `windows` among them. May grow while the server runs. */
+  readonly logs: ReadonlyMap<string, Log>;
+  /** Where bodies go that do not fit into a leaf. */
+  readonly objects: ObjectStore;
+  /** API keys: `store`, one `VerifiedKeys` for the whole process, random bytes, clock. */
+  readonly apiKeys: AccessDeps;
+  /** The secret from which ids of imported records derive; made at first use, and kept as long as the records. */
+  readonly tenantSecret: (tenant: string) => Promise<Uint8Array>;
+  /** Scratch space for the counts of an import's lines; closed by the import. */
+  readonly openOccurrenceStore: () => OccurrenceStore;
+  readonly heads: HeadsReader;
+  readonly status: StatusReader;
+  /** Answers `GET /metrics`; the server adds its own metrics, so one server a registry. */
+  readonly metrics: Registry;
+  /** Asked by `GET /readyz`; has to answer within a second or so. */
+  readonly ready: () => Promise<Readiness>;
+  /** Bytes of records that wait for the log, over all logs: counts against `inFlightBytesMax`. Called per request. */
+  readonly waitingBytes: () => number;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** A new unguessable id of [A-Za-z0-9-]{1,64}: request ids and import runs. */
+  readonly randomId: () => string;
+  readonly logger: HttpLogger;
+  /**
+   * Aborted when the process begins to stop: every route that needs a credential then answers 503 shutting-down,
+   * tails end and imports break off. `close()` of the server does the same by itself.
+   */
+  readonly stopping?: AbortSignal;
+  /** Bounds that differ from `HTTP_LIMITS`. */
+  readonly limits?: Partial<HttpLimits>;
+}

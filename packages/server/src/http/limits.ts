@@ -1,0 +1,61 @@
+/** Named bounds of the HTTP server. All are safe to change on a live log. */
+
+export interface HttpLimits {
+  /** Largest body of an ingest request, bytes: one body of 16 MiB and its envelope fit. */
+  readonly requestBytesMax: number;
+  /** Bytes of ingest requests in flight and of records that wait for the log together; beyond: 503 overloaded. */
+  readonly inFlightBytesMax: number;
+  /** Milliseconds in which the body of an ingest request has to arrive. */
+  readonly bodyMsMax: number;
+  /** Milliseconds in which the headers of a request have to arrive. */
+  readonly headersMsMax: number;
+  /** Milliseconds without a byte in either direction after which a connection is closed. */
+  readonly idleMsMax: number;
+  /** Imports that run at once; each may hold about 100 MiB. */
+  readonly importsMax: number;
+  /** Most records of one page. */
+  readonly pageRecordsMax: number;
+  /** A page ends with the record that carries it over this, bytes. */
+  readonly pageBytesMax: number;
+  /** Records that are read from the log at once. */
+  readonly readRecordsMax: number;
+  /** Positions that one page looks at for a reader who sees one tenant. */
+  readonly scanPositionsMax: number;
+  /** Bytes of pages that are being made or sent; beyond: 503 overloaded. */
+  readonly pagesBytesMax: number;
+  /** Tail connections at once. */
+  readonly tailsMax: number;
+  /** Milliseconds between two looks at a log in which nothing is new. */
+  readonly tailPollMs: number;
+  /** Milliseconds after which a silent tail sends a comment, so that both sides see that it lives. */
+  readonly tailHeartbeatMs: number;
+  /** What Retry-After says, seconds. */
+  readonly retryAfterSeconds: number;
+}
+
+const MIB = 1024 * 1024;
+
+export const HTTP_LIMITS: HttpLimits = {
+  requestBytesMax: 17 * MIB,
+  inFlightBytesMax: 64 * MIB,
+  bodyMsMax: 60_000,
+  headersMsMax: 20_000,
+  idleMsMax: 75_000,
+  importsMax: 2,
+  pageRecordsMax: 1_000,
+  pageBytesMax: 4 * MIB,
+  readRecordsMax: 64,
+  scanPositionsMax: 10_000,
+  pagesBytesMax: 64 * MIB,
+  tailsMax: 64,
+  tailPollMs: 200,
+  tailHeartbeatMs: 15_000,
+  retryAfterSeconds: 1,
+};
+
+/** Largest body of a request that is not records, bytes. */
+export const SMALL_BODY_BYTES_MAX = 64 * 1024;
+/** Most keys of one page. */
+export const API_KEYS_PAGE_MAX = 1_000;
+/** Longest path parameter, characters; longer ones name nothing. */
+export const PARAMETER_LENGTH_MAX = 256;

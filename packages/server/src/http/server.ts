@@ -1,0 +1,117 @@
+/** The HTTP server: wiring of hooks, faults and route groups. README.md says what it promises. */
+
+import type { Socket } from 'node:net';
+import swagger from '@fastify/swagger';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { authorise } from '../access/authorise.ts';
+import { Admission } from './admission.ts';
+import { apiKeyRoutes } from './api-key-routes.ts';
+import { type HttpContext, shuttingDown } from './context.ts';
+import type { HttpDeps } from './deps.ts';
+import {
+  answerOnSocket,
+  problemOfError,
+  problemOfParserError,
+  problemOfUnknownRoute,
+  RouteTable,
+  sendProblem,
+} from './faults.ts';
+import { importRoutes } from './import-routes.ts';
+import { ingestRoutes, ResultsSchema } from './ingest-routes.ts';
+import { HTTP_LIMITS, PARAMETER_LENGTH_MAX, SMALL_BODY_BYTES_MAX } from './limits.ts';
+import { logRoutes } from './log-routes.ts';
+import { addHttpMetrics } from './metrics.ts';
+import { OPEN_API } from './open-api.ts';
+import { operateRoutes } from './operate-routes.ts';
+import { problemOf } from './problem.ts';
+import { ProblemSchema } from './schemas.ts';
+import { tailRoutes } from './tail-routes.ts';
+import { compileValidator } from './validation.ts';
+
+/** Builds the server; it listens when the caller says so, and `close()` ends it cleanly. */
+export function buildServer(deps: HttpDeps): FastifyInstance {
+  const closing = new AbortController();
+  const context = makeContext(deps, closing.signal);
+  const app = makeApp(context);
+  const routes = new RouteTable();
+  app.decorateRequest('principal', null);
+  app.addHook('onRoute', ({ url, method, config }) => {
+    if (config?.access === undefined) throw new Error(`the route ${method} ${url} does not say whom it serves`);
+    routes.add(url, method);
+  });
+  app.addHook('onRequest', (request, reply) => identify(context, request, reply));
+  addHttpMetrics(app, context);
+  app.setErrorHandler((error, request, reply) =>
+    sendProblem(context, request, reply, problemOfError(context, request, error)),
+  );
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(context, request, reply, problemOfUnknownRoute(routes, request, reply)),
+  );
+  // Before the server stops listening: tails and imports would otherwise keep their connections, and close() waiting.
+  app.addHook('preClose', async () => closing.abort());
+  // Here and not in the groups: a scope that adds schemas of its own gets the framework's validator instead of ours.
+  app.addSchema(ProblemSchema);
+  app.addSchema(ResultsSchema);
+  app.register(swagger, OPEN_API);
+  for (const group of [ingestRoutes, importRoutes, logRoutes, tailRoutes, apiKeyRoutes, operateRoutes]) {
+    app.register(async (scope) => group(scope, context));
+  }
+  return app;
+}
+
+function makeContext(deps: HttpDeps, closing: AbortSignal): HttpContext {
+  const limits = { ...HTTP_LIMITS, ...deps.limits };
+  return {
+    deps,
+    limits,
+    admission: new Admission(limits.inFlightBytesMax, deps.waitingBytes),
+    pages: new Admission(limits.pagesBytesMax),
+    imports: new Admission(limits.importsMax),
+    tails: new Admission(limits.tailsMax),
+    stopping: deps.stopping === undefined ? closing : AbortSignal.any([deps.stopping, closing]),
+  };
+}
+
+function makeApp(context: HttpContext): FastifyInstance {
+  const { limits, deps } = context;
+  const app = Fastify({
+    // The framework's own log lines are off: one per request is too many, and faults are logged once, by us.
+    logger: false,
+    genReqId: () => deps.randomId(),
+    bodyLimit: SMALL_BODY_BYTES_MAX,
+    routerOptions: { maxParamLength: PARAMETER_LENGTH_MAX },
+    connectionTimeout: limits.idleMsMax,
+    keepAliveTimeout: limits.idleMsMax,
+    // While it closes, routes answer for themselves: shutting-down, or that the process still lives.
+    return503OnClosing: false,
+    http: { headersTimeout: limits.headersMsMax },
+    frameworkErrors: (_error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      sendProblem(context, request, reply, problemOf('request-malformed', 'The address of the request is not valid.'));
+    },
+    clientErrorHandler: (error, socket) => answerParserError(context, error, socket as Socket),
+  });
+  app.removeAllContentTypeParsers();
+  app.setValidatorCompiler(compileValidator);
+  // Response schemas are for the document; what a handler answers is not cut to them, so that tests see a difference.
+  app.setSerializerCompiler(() => JSON.stringify);
+  return app;
+}
+
+function answerParserError({ deps }: HttpContext, error: Error & { code?: string }, socket: Socket): void {
+  const problem = problemOfParserError(error);
+  if (problem === null) socket.destroy();
+  else answerOnSocket(socket, problem, deps.randomId());
+}
+
+/** First of all hooks: gives the request its id, and finds out who calls before anything else is looked at. */
+async function identify(context: HttpContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  reply.header('x-request-id', request.id);
+  const { access } = request.routeOptions.config;
+  if (request.is404 || access === 'public' || access === undefined) return;
+  reply.header('cache-control', 'no-store');
+  if (context.stopping.aborted) throw shuttingDown();
+  const found = await authorise(context.deps.apiKeys, request.headers.authorization, access);
+  if (found.kind === 'granted') request.principal = found.principal;
+  else await sendProblem(context, request, reply, problemOf(found.code, found.detail));
+}

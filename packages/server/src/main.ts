@@ -1,0 +1,106 @@
+/** The program: commands with everything they need. */
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { EvidentError } from '@evident/core/errors.ts';
+import pino from 'pino';
+import type { CommandDeps, FoundServer, OpenedData } from './cli/command-deps.ts';
+import { runProgram } from './cli/program.ts';
+import { attachStorage, openStorage, recoverDepsOf, type Storage, sealDepsOf, verifyDepsOf } from './compose.ts';
+import { type ConfigInput, configFromEnvironment, makeConfig, readConfigFile } from './config.ts';
+import { nodeHmacSha256 } from './ingest/import/identity.ts';
+import { listHeads } from './seal/list-heads.ts';
+import { recoverPartition } from './seal/recover.ts';
+import { openSealer, type SealBreak, sealRound } from './seal/seal.ts';
+import { startServer } from './server.ts';
+import { isDirectoryHeld } from './stores/folder/data-lock.ts';
+import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
+
+/** Runs a command line and sets the exit code. */
+export async function runCommandLine(args: readonly string[]): Promise<void> {
+  process.exitCode = await runProgram(commandDeps(), args, readConfigFile);
+}
+
+function commandDeps(): CommandDeps {
+  return {
+    environment: process.env,
+    start: async (input) => {
+      const config = makeConfig(configFromEnvironment(process.env), input);
+      const server = await startServer(config);
+      return { ...server, dataDir: server.storage.dataDir };
+    },
+    findServer: async (dataDir) => readServerFile(dataDir)?.server ?? null,
+    open: openData,
+    randomId: randomUUID,
+  };
+}
+
+interface ServerFile {
+  readonly server: FoundServer;
+  readonly postgres: object;
+}
+
+/** What a running server left in its directory; null when none holds it. */
+function readServerFile(dataDir: string): ServerFile | null {
+  if (!isDirectoryHeld(dataDir)) return null;
+  try {
+    const { url, postgres } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8')) as { url: string; postgres: object };
+    return { server: { url, key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim() }, postgres };
+  } catch (cause) {
+    throw new EvidentError('data-locked', `a process holds ${dataDir}, but it left no address there that you may read (it may be starting): ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function openData(input: ConfigInput, { alone }: { alone: boolean }): Promise<OpenedData> {
+  const config = makeConfig(configFromEnvironment(process.env), input);
+  const held = readServerFile(config.dataDir);
+  if (held !== null && alone) throw new EvidentError('data-locked', `a server holds ${config.dataDir}: stop it first, then run this again`);
+  if (held !== null) return openedData(await attachStorage(config, held.postgres));
+  return openedData(await openStorage(config, pino({ level: 'error' }, pino.destination({ dest: 2, sync: true }))));
+}
+
+function openedData(storage: Storage): OpenedData {
+  const { name, dataDir, logs, tiles, records, objects, pool, verifierOf, vkeyOf } = storage;
+  return {
+    name,
+    dataDir,
+    logs,
+    tiles,
+    heads: records,
+    objects,
+    verifierOf,
+    vkeyOf,
+    verify: verifyDepsOf(storage),
+    seal: () => sealEverything(storage),
+    importDeps: async (tenant) => ({
+      hmacSha256: nodeHmacSha256,
+      tenantSecret: await tenantSecret(pool, tenant, randomBytes),
+      openOccurrenceStore: () => openFolderOccurrenceStore(dataDir),
+    }),
+    recover: (log, partition, reason) => recoverPartition(recoverDepsOf(storage, randomUUID), log, partition, reason),
+    close: () => storage.close(),
+  };
+}
+
+/** Seals what waits, and lists it, as the server's loop would. */
+async function sealEverything(storage: Storage): Promise<SealBreak[]> {
+  const deps = sealDepsOf(storage);
+  const breaks: SealBreak[] = [];
+  // `heads` last: it lists what the others got.
+  const names = [...storage.logs.keys()].filter((log) => log !== 'heads');
+  for (const name of [...names, 'heads']) {
+    const log = storage.logs.get(name);
+    if (log === undefined) continue;
+    const { sealer, breaks: found } = await openSealer(deps, log);
+    breaks.push(...found);
+    for (let more = true; more; ) {
+      const round = await sealRound(deps, sealer);
+      breaks.push(...round.breaks);
+      if (name !== 'heads') await listHeads(storage.logs.get('heads') as typeof log, storage.heads, round.sealed);
+      more = round.more;
+    }
+  }
+  return breaks;
+}

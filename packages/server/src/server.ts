@@ -1,0 +1,173 @@
+/** The server process: storage opened, what is stored held against what was signed, then the doors. */
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { chmodSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { treeOrigin } from '@evident/core/origin.ts';
+import type { FastifyInstance } from 'fastify';
+import pino, { type Logger } from 'pino';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { createApiKey } from './access/api-keys.ts';
+import { VerifiedKeys } from './access/verified-keys.ts';
+import { openStorage, type Storage, sealDepsOf } from './compose.ts';
+import type { Config } from './config.ts';
+import type { HttpDeps } from './http/deps.ts';
+import { buildServer } from './http/server.ts';
+import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
+import type { SealBreak } from './seal/seal.ts';
+import { writeFileDurably } from './stores/durable-file.ts';
+import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { PostgresApiKeyStore } from './stores/postgres/api-keys.ts';
+import { PublishedHeads } from './stores/postgres/published-heads.ts';
+import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
+
+/** Milliseconds that a stop may take before what is left is told to go. */
+const STOP_MS_MAX = 20_000;
+
+export interface RunningServer {
+  readonly url: string;
+  readonly storage: Storage;
+  readonly vkey: string;
+  readonly keyFile: string;
+  readonly breaks: readonly SealBreak[];
+  stop(): Promise<void>;
+}
+
+const now = () => performance.now();
+const clock = () => BigInt(Date.now()) * 1_000n;
+
+export async function startServer(config: Config): Promise<RunningServer> {
+  const logger = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
+  const storage = await openStorage(config, logger);
+  try {
+    return await serve(config, storage, logger);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function serve(config: Config, storage: Storage, logger: Logger): Promise<RunningServer> {
+  const metrics = new Registry();
+  collectDefaultMetrics({ register: metrics });
+  const stopping = new AbortController();
+  const sealing = config.roles.includes('seal') ? makeSealLoop(storage, metrics, logger) : null;
+  // Before the doors open: a record must not land on a position that was sealed as another one.
+  const breaks = sealing === null ? [] : await sealing.open();
+  sealing?.start();
+  const http = config.roles.includes('api') ? await openDoors(config, storage, metrics, logger, stopping.signal) : null;
+  const url = http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
+  const keyFile = await writeOwnerFiles(storage, url);
+  return {
+    url,
+    storage,
+    keyFile,
+    breaks,
+    vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
+    stop: () => stopServer({ storage, http, sealing, stopping, logger }),
+  };
+}
+
+function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): SealLoop {
+  const sealed = new Counter({ name: 'evident_sealed_records_total', help: 'Records whose leaf is below a signed head', registers: [metrics] });
+  const heads = new Counter({ name: 'evident_signed_heads_total', help: 'Tree heads that were signed and stored', registers: [metrics] });
+  const broken = new Gauge({ name: 'evident_seal_breaks', help: 'Partitions that stopped because storage contradicts a signed head', registers: [metrics] });
+  const failures = new Counter({ name: 'evident_seal_failures_total', help: 'Sealing rounds that failed and were tried again', registers: [metrics] });
+  return new SealLoop(
+    {
+      ...sealDepsOf(storage),
+      now,
+      clock,
+      onSealed: (list, leaves) => {
+        sealed.inc(leaves);
+        heads.inc(list.length);
+      },
+      onBreak: (found) => {
+        broken.inc();
+        logger.error({ ...found }, 'a break: the partition is stopped; run evident verify, then evident recover');
+      },
+      onError: (error) => {
+        failures.inc();
+        logger.error({ err: error }, 'sealing failed; it is tried again');
+      },
+    },
+    [...storage.logs.values()],
+  );
+}
+
+async function openDoors(config: Config, storage: Storage, metrics: Registry, logger: Logger, stopping: AbortSignal): Promise<FastifyInstance> {
+  const server = buildServer(httpDepsOf(config, storage, metrics, logger, stopping));
+  await server.listen({ host: config.host, port: config.port });
+  return server;
+}
+
+function httpDepsOf(config: Config, storage: Storage, metrics: Registry, logger: Logger, stopping: AbortSignal): HttpDeps {
+  const { pool, logs, objects } = storage;
+  const published = new PublishedHeads(pool, storage.name, logs, storage.vkeyOf);
+  return {
+    logs,
+    objects,
+    apiKeys: { store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock },
+    tenantSecret: (tenant) => tenantSecret(pool, tenant, randomBytes),
+    openOccurrenceStore: () => openFolderOccurrenceStore(storage.dataDir),
+    heads: published,
+    status: published,
+    metrics,
+    ready: async () => {
+      try {
+        await pool.query('SELECT 1');
+        return { ready: true, reasons: [] };
+      } catch {
+        return { ready: false, reasons: ['the log cannot be reached'] };
+      }
+    },
+    waitingBytes: () => storage.appender.waitingBytes,
+    now,
+    randomId: randomUUID,
+    logger,
+    stopping,
+    limits: { inFlightBytesMax: config.inflightBytesMax },
+  };
+}
+
+/**
+ * Leaves what the owner's command line needs: `server.json` says where the server is and how to reach its
+ * PostgreSQL, `admin.key` is an API key. Both are readable by the owner alone. The key is new at each start,
+ * and the one before it is revoked.
+ */
+async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
+  const { dataDir, pool } = storage;
+  const note = 'admin.key of the data directory';
+  await pool.query('UPDATE evident.api_keys SET revoked_at = clock_timestamp() WHERE note = $1 AND revoked_at IS NULL', [note]);
+  const made = await createApiKey({ store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock }, { role: 'admin', tenant: null, note });
+  const keyFile = join(dataDir, 'admin.key');
+  writeFileDurably(keyFile, `${made.text}\n`, 0o600);
+  chmodSync(keyFile, 0o600);
+  const server = { pid: process.pid, url, postgres: storage.connection };
+  writeFileDurably(join(dataDir, 'server.json'), `${JSON.stringify(server, null, 2)}\n`, 0o600);
+  return keyFile;
+}
+
+interface Stopping {
+  storage: Storage;
+  http: FastifyInstance | null;
+  sealing: SealLoop | null;
+  stopping: AbortController;
+  logger: Logger;
+}
+
+/** Ends cleanly within a bound: doors, what waits, a last sealing round, PostgreSQL. */
+async function stopServer({ storage, http, sealing, stopping, logger }: Stopping): Promise<void> {
+  const late = setTimeout(() => {
+    logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
+    process.exit(70);
+  }, STOP_MS_MAX);
+  late.unref();
+  stopping.abort();
+  await http?.close();
+  await sealing?.stop();
+  rmSync(join(storage.dataDir, 'server.json'), { force: true });
+  await storage.close();
+  clearTimeout(late);
+}
+
