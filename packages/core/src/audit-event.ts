@@ -8,7 +8,8 @@ import { Compile } from 'typebox/compile';
 import { EvidentError } from './errors.ts';
 import { isTenant } from './record.ts';
 
-const text = (maxLength: number, description: string) => Type.String({ minLength: 1, maxLength, description });
+const text = (maxLength: number, description: string) =>
+  Type.String({ minLength: 1, maxLength, description });
 const closed = { additionalProperties: false } as const;
 const oneOf = <const T extends readonly string[]>(values: T, description: string) =>
   Type.Enum([...values] as unknown as [T[number], ...T[number][]], { description });
@@ -44,7 +45,10 @@ const Context = Type.Object(
     correlation_id: Type.Optional(text(256, 'Identifier shared by related events')),
     traceparent: Type.Optional(text(256, 'W3C trace context')),
   },
-  { additionalProperties: text(1024, 'Further identifiers of the request'), description: 'Where the event came from' },
+  {
+    additionalProperties: text(1024, 'Further identifiers of the request'),
+    description: 'Where the event came from',
+  },
 );
 
 const Access = Type.Object(
@@ -91,8 +95,15 @@ export const AuditEvent = Type.Object(
       Type.Object(
         {
           source: text(128, 'Name of the clock'),
-          ns: Type.String({ pattern: '^[0-9]{1,20}$', description: 'Nanoseconds, decimal: they do not fit a number' }),
-          sequence: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Counter at that clock' }),
+          ns: Type.String({
+            pattern: '^[0-9]{1,20}$',
+            description: 'Nanoseconds, decimal: they do not fit a number',
+          }),
+          sequence: Type.Integer({
+            minimum: 0,
+            maximum: Number.MAX_SAFE_INTEGER,
+            description: 'Counter at that clock',
+          }),
         },
         { ...closed, description: 'A finer clock of the producer' },
       ),
@@ -101,14 +112,23 @@ export const AuditEvent = Type.Object(
       Type.Object(
         {
           policy: text(128, 'Name of the sampling policy'),
-          rate: Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'Share of events that were kept' }),
+          rate: Type.Number({
+            exclusiveMinimum: 0,
+            maximum: 1,
+            description: 'Share of events that were kept',
+          }),
         },
         { ...closed, description: 'How events of this kind are sampled' },
       ),
     ),
     criticality: oneOf(['critical', 'normal'], 'Whether capture may ever pause for this event'),
   },
-  { ...closed, $id: 'audit.event/1', title: 'AuditEvent', description: 'Who did what to which resource, and how it ended' },
+  {
+    ...closed,
+    $id: 'audit.event/1',
+    title: 'AuditEvent',
+    description: 'Who did what to which resource, and how it ended',
+  },
 );
 
 export type AuditEvent = Static<typeof AuditEvent>;
@@ -123,7 +143,9 @@ const RFC3339 = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.\d{1,9})?(
 export function isInstant(value: string): boolean {
   const match = RFC3339.exec(value);
   if (match === null) return false;
-  const [year, month, day, hour, minute, second, offsetHour, offsetMinute] = match.slice(1).map((part) => Number(part ?? 0));
+  const [year, month, day, hour, minute, second, offsetHour, offsetMinute] = match
+    .slice(1)
+    .map((part) => Number(part ?? 0));
   if (year < 1 || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 60) return false;
   if (offsetHour > 23 || offsetMinute > 59) return false;
   const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
@@ -136,7 +158,10 @@ function refuse(code: 'field-invalid' | 'field-unknown', field: string, reason: 
 }
 
 function dotted(instancePath: string, prefix: string): string {
-  const steps = instancePath.split('/').slice(1).map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const steps = instancePath
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
   return [prefix, ...steps].join('.');
 }
 
@@ -162,7 +187,11 @@ export function checkAuditEvent(body: unknown, prefix = 'body'): AuditEvent {
   if (!compiled.Check(body)) throw firstError(body, prefix);
   if (!isTenant(body.tenant)) refuse('field-invalid', `${prefix}.tenant`, 'it is not a tenant name');
   if (!isInstant(body.event_time)) {
-    refuse('field-invalid', `${prefix}.event_time`, 'an RFC 3339 instant on a real day of the years 0001 to 9999 is expected');
+    refuse(
+      'field-invalid',
+      `${prefix}.event_time`,
+      'an RFC 3339 instant on a real day of the years 0001 to 9999 is expected',
+    );
   }
   const illFormed = findIllFormed(body, prefix);
   if (illFormed !== undefined) refuse('field-invalid', illFormed, 'it holds a lone surrogate');
@@ -175,18 +204,26 @@ function firstError(body: unknown, prefix: string): EvidentError {
   if (unknown !== undefined) {
     const names = (unknown.params as { additionalProperties: string[] }).additionalProperties;
     const field = `${dotted(unknown.instancePath, prefix)}.${names[0]}`;
-    return new EvidentError('field-unknown', `${field}: the schema of audit.event has no such member; details takes anything`, {
-      context: { field },
-    });
+    return new EvidentError(
+      'field-unknown',
+      `${field}: the schema of audit.event has no such member; details takes anything`,
+      {
+        context: { field },
+      },
+    );
   }
   const missing = errors.find((error) => error.keyword === 'required');
-  const first = missing ?? errors.find((error) => error.keyword !== 'anyOf' && error.keyword !== 'boolean') ?? errors[0];
+  const first =
+    missing ?? errors.find((error) => error.keyword !== 'anyOf' && error.keyword !== 'boolean') ?? errors[0];
   let field = dotted(first?.instancePath ?? '', prefix);
   if (first?.keyword === 'required') {
     field += `.${(first.params as { requiredProperties: string[] }).requiredProperties[0]}`;
     return new EvidentError('field-invalid', `${field}: it is missing`, { context: { field } });
   }
   const allowed = (first?.params as { allowedValues?: unknown[] } | undefined)?.allowedValues;
-  const reason = allowed === undefined ? (first?.message ?? 'it does not match') : `one of ${allowed.join(', ')} is expected`;
+  const reason =
+    allowed === undefined
+      ? (first?.message ?? 'it does not match')
+      : `one of ${allowed.join(', ')} is expected`;
   return new EvidentError('field-invalid', `${field}: ${reason}`, { context: { field } });
 }

@@ -145,7 +145,8 @@ export const ERRORS = {
   internal: {
     sentence: 'Evident failed in a way that it does not know.',
     retryable: false,
-    action: 'Report it with the request id; the server log holds the cause. What was sent may or may not be in the log.',
+    action:
+      'Report it with the request id; the server log holds the cause. What was sent may or may not be in the log.',
   },
   'trim-not-archived': {
     sentence: 'Nothing may be trimmed before the archive is verified to hold it.',

@@ -92,7 +92,13 @@ function putBytes(target: Uint8Array, at: number, source: Uint8Array, from: numb
 }
 
 /** UTF-8 bytes as JSON.stringify would write them; a byte below 0x20 never gets here. */
-function putEscaped(target: Uint8Array, at: number, source: Uint8Array, from: number, length: number): number {
+function putEscaped(
+  target: Uint8Array,
+  at: number,
+  source: Uint8Array,
+  from: number,
+  length: number,
+): number {
   let to = at;
   for (let i = from; i < from + length; i++) {
     const byte = source[i];
@@ -171,7 +177,8 @@ export function formatHour(microseconds: bigint | number): string {
 
 /** Upper bound of the leaf's length, without writing it. */
 export function leafBytesBound(source: LeafSource): number {
-  const text = source.sourceLength + source.typeLength + source.keyLength + Math.max(0, source.sourceSeqLength);
+  const text =
+    source.sourceLength + source.typeLength + source.keyLength + Math.max(0, source.sourceSeqLength);
   const body = source.form === BODY_FORMS.base64 ? Math.ceil(source.bodyLength / 3) * 4 : source.bodyLength;
   return 400 + source.tenantLength + 2 * text + Math.max(4, source.metaLength) + Math.max(128, body);
 }
@@ -209,7 +216,10 @@ export function makeLeafWriter(log: string, partition: number): LeafWriter {
     at = put(target, at, PART.key);
     at = putEscaped(target, at, bytes, source.keyAt, source.keyLength);
     at = put(target, at, PART.meta);
-    at = source.metaLength < 0 ? put(target, at, NULL) : putBytes(target, at, bytes, source.metaAt, source.metaLength);
+    at =
+      source.metaLength < 0
+        ? put(target, at, NULL)
+        : putBytes(target, at, bytes, source.metaAt, source.metaLength);
     at = putBody(target, at, source);
     target[at] = 0x7d;
     return at + 1;
@@ -303,9 +313,13 @@ export function leafOf(record: LogRecord): Uint8Array {
   const target = new Uint8Array(leafBytesBound(source));
   const end = makeLeafWriter(record.log, record.partition)(target, 0, source);
   if (end > LEAF_BYTES_MAX) {
-    throw new EvidentError('field-invalid', `the leaf would be ${end} bytes; the limit is ${LEAF_BYTES_MAX}`, {
-      context: { log: record.log, partition: record.partition, position: record.position },
-    });
+    throw new EvidentError(
+      'field-invalid',
+      `the leaf would be ${end} bytes; the limit is ${LEAF_BYTES_MAX}`,
+      {
+        context: { log: record.log, partition: record.partition, position: record.position },
+      },
+    );
   }
   return target.slice(0, end);
 }
@@ -315,5 +329,7 @@ export function leafOf(record: LogRecord): Uint8Array {
  * more, and the recovery that says so is named instead.
  */
 export function lostLeaf(log: string, partition: number, position: bigint, recovery: string): Uint8Array {
-  return utf8.encode(`{"v":1,"log":${JSON.stringify(log)},"partition":${partition},"position":"${position}","lost":"${recovery}"}`);
+  return utf8.encode(
+    `{"v":1,"log":${JSON.stringify(log)},"partition":${partition},"position":"${position}","lost":"${recovery}"}`,
+  );
 }

@@ -15,6 +15,7 @@ export function partitionOf(key: string | Uint8Array, partitions: number): numbe
 export function digestModulo(digest: Uint8Array, at: number, n: number): number {
   // Two 32-bit halves: (high · 2³² + low) mod n stays exact in doubles while n < 2²¹.
   const high = ((digest[at] << 24) | (digest[at + 1] << 16) | (digest[at + 2] << 8) | digest[at + 3]) >>> 0;
-  const low = ((digest[at + 4] << 24) | (digest[at + 5] << 16) | (digest[at + 6] << 8) | digest[at + 7]) >>> 0;
+  const low =
+    ((digest[at + 4] << 24) | (digest[at + 5] << 16) | (digest[at + 6] << 8) | digest[at + 7]) >>> 0;
   return ((high % n) * (4294967296 % n) + (low % n)) % n;
 }

@@ -111,14 +111,18 @@ export function checkTenant(tenant: unknown, field = 'tenant'): string {
 
 /** Any UUID; returned in lower case. */
 export function checkId(id: unknown, field = 'id'): string {
-  if (typeof id !== 'string' || !UUID.test(id)) refuse(field, 'an id is a UUID such as 0198c0de-0000-7000-8000-000000000000');
+  if (typeof id !== 'string' || !UUID.test(id))
+    refuse(field, 'an id is a UUID such as 0198c0de-0000-7000-8000-000000000000');
   return id.toLowerCase();
 }
 
 /** @throws field-invalid, or field-reserved for `log.*`, `seal.*`, `key.*`, `relay.*`, `head`, `window` */
 export function checkType(type: unknown, field = 'type'): string {
   if (typeof type !== 'string' || !TYPE.test(type)) {
-    refuse(field, `a type is 1 to ${TYPE_BYTES_MAX} characters of A-Z a-z 0-9 . _ : - and begins with a letter or digit`);
+    refuse(
+      field,
+      `a type is 1 to ${TYPE_BYTES_MAX} characters of A-Z a-z 0-9 . _ : - and begins with a letter or digit`,
+    );
   }
   if (isReservedType(type)) refuseReserved(field, `the type ${type} belongs to Evident`);
   return type;
@@ -172,7 +176,8 @@ export type Meta = Readonly<Record<string, string | number>>;
  */
 export function serialiseMeta(meta: unknown, field = 'meta'): string | null {
   if (meta === undefined || meta === null) return null;
-  if (typeof meta !== 'object' || Array.isArray(meta)) refuse(field, 'an object of strings and integers is expected');
+  if (typeof meta !== 'object' || Array.isArray(meta))
+    refuse(field, 'an object of strings and integers is expected');
   const names = Object.keys(meta).sort();
   if (names.length === 0) return null;
   const members: string[] = [];
@@ -180,16 +185,20 @@ export function serialiseMeta(meta: unknown, field = 'meta'): string | null {
     checkText(name, `${field}.${name}`, 128);
     const value: unknown = (meta as Record<string, unknown>)[name];
     if (typeof value === 'number') {
-      if (!Number.isSafeInteger(value) || Object.is(value, -0)) refuse(`${field}.${name}`, 'a number here is a safe integer');
+      if (!Number.isSafeInteger(value) || Object.is(value, -0))
+        refuse(`${field}.${name}`, 'a number here is a safe integer');
       members.push(`${JSON.stringify(name)}:${value}`);
     } else if (value === '') {
       members.push(`${JSON.stringify(name)}:""`);
     } else {
-      members.push(`${JSON.stringify(name)}:${JSON.stringify(checkText(value, `${field}.${name}`, META_BYTES_MAX))}`);
+      members.push(
+        `${JSON.stringify(name)}:${JSON.stringify(checkText(value, `${field}.${name}`, META_BYTES_MAX))}`,
+      );
     }
   }
   const text = `{${members.join(',')}}`;
-  if (new TextEncoder().encode(text).length > META_BYTES_MAX) refuse(field, `serialised it is longer than ${META_BYTES_MAX} bytes`);
+  if (new TextEncoder().encode(text).length > META_BYTES_MAX)
+    refuse(field, `serialised it is longer than ${META_BYTES_MAX} bytes`);
   return text;
 }
 

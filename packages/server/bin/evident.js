@@ -13,7 +13,9 @@ if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) {
 } else {
   const node = findPinnedNode(dirname(fileURLToPath(import.meta.url)));
   if (node === undefined) {
-    process.stderr.write(`evident needs Node ${NODE_MAJOR} or later; this is ${process.version}. Run npm ci, which brings one.\n`);
+    process.stderr.write(
+      `evident needs Node ${NODE_MAJOR} or later; this is ${process.version}. Run npm ci, which brings one.\n`,
+    );
     process.exit(70);
   }
   const child = spawn(node, process.argv.slice(1), { stdio: 'inherit' });

@@ -66,7 +66,10 @@ export async function readAndVerify(log: Log): Promise<LogRecord[]> {
       all.push(...page);
       if (page.length === 0) break;
     }
-    assert.ok(next >= head.next, `${log.name}/${head.partition} ends at ${next}, its counter says ${head.next}`);
+    assert.ok(
+      next >= head.next,
+      `${log.name}/${head.partition} ends at ${next}, its counter says ${head.next}`,
+    );
   }
   return all;
 }
@@ -83,7 +86,10 @@ function checkRecord(log: Log, partition: number, record: LogRecord, last: LogRe
   }
   if (record.type === 'log.hour') {
     const closes = formatHour(record.appendedAt - 3_600_000_000n);
-    assert.equal(new TextDecoder().decode((record.body as { bytes: Uint8Array }).bytes), `{"closes":"${closes}"}`);
+    assert.equal(
+      new TextDecoder().decode((record.body as { bytes: Uint8Array }).bytes),
+      `{"closes":"${closes}"}`,
+    );
     assert.equal(record.id, hourId(log.name, partition, closes));
   }
   leafOf(record);
@@ -105,8 +111,15 @@ function describeAppending(open: (partitions: number) => Promise<LogUnderTest>):
   it('keeps what was appended, field by field and byte by byte', async () => {
     const { log } = await open(4);
     const records = [
-      makeRecord({ text: '{"a":"\\u00e9 \u20ac \u{1f600}","b":[1,2.50,-0]}', meta: '{"line":7,"region":"eu-1"}', sourceSeq: '1.991' }),
-      makeRecord({ body: { form: 'base64', bytes: Uint8Array.from([0, 255, 10, 13, 0x80]) }, key: 'quote " and \\ backslash' }),
+      makeRecord({
+        text: '{"a":"\\u00e9 \u20ac \u{1f600}","b":[1,2.50,-0]}',
+        meta: '{"line":7,"region":"eu-1"}',
+        sourceSeq: '1.991',
+      }),
+      makeRecord({
+        body: { form: 'base64', bytes: Uint8Array.from([0, 255, 10, 13, 0x80]) },
+        key: 'quote " and \\ backslash',
+      }),
       makeRecord({ body: { form: 'object', sha256: new Uint8Array(32).fill(7), size: 16_777_216n } }),
       makeRecord({ text: '""', type: 'audit.event', schema: 1, source: 'import:0198' }),
       makeRecord({ body: { form: 'base64', bytes: new Uint8Array(0) } }),
@@ -116,8 +129,15 @@ function describeAppending(open: (partitions: number) => Promise<LogUnderTest>):
     assert.equal(stored.length, records.length);
     for (const [index, record] of records.entries()) {
       const place = places[index];
-      const found = stored.find((one) => one.partition === place.partition && one.position === place.position);
-      assert.deepEqual(found && { ...found, body: plain(found.body) }, { ...record, body: plain(record.body), log: log.name, ...place });
+      const found = stored.find(
+        (one) => one.partition === place.partition && one.position === place.position,
+      );
+      assert.deepEqual(found && { ...found, body: plain(found.body) }, {
+        ...record,
+        body: plain(record.body),
+        log: log.name,
+        ...place,
+      });
     }
   });
 
@@ -125,21 +145,31 @@ function describeAppending(open: (partitions: number) => Promise<LogUnderTest>):
     const { log } = await open(3);
     const order: string[] = [];
     for (let call = 0; call < 12; call++) {
-      const batch = Array.from({ length: call % 4 }, (_, i) => makeRecord({ key: `acme/k${(call + i) % 5}`, text: `${call * 10 + i}` }));
+      const batch = Array.from({ length: call % 4 }, (_, i) =>
+        makeRecord({ key: `acme/k${(call + i) % 5}`, text: `${call * 10 + i}` }),
+      );
       await log.append(batch);
-      for (const record of batch) order.push(new TextDecoder().decode((record.body as { bytes: Uint8Array }).bytes));
+      for (const record of batch)
+        order.push(new TextDecoder().decode((record.body as { bytes: Uint8Array }).bytes));
       await readAndVerify(log);
     }
     const stored = await readAndVerify(log);
     for (let partition = 0; partition < 3; partition++) {
-      const here = stored.filter((one) => one.partition === partition).map((one) => new TextDecoder().decode((one.body as { bytes: Uint8Array }).bytes));
-      assert.deepEqual(here, order.filter((text) => here.includes(text)));
+      const here = stored
+        .filter((one) => one.partition === partition)
+        .map((one) => new TextDecoder().decode((one.body as { bytes: Uint8Array }).bytes));
+      assert.deepEqual(
+        here,
+        order.filter((text) => here.includes(text)),
+      );
     }
   });
 
   it('gives concurrent callers places of their own, and loses none', async () => {
     const { log } = await open(4);
-    const calls = Array.from({ length: 60 }, (_, i) => log.append([makeRecord({ key: `k${i % 7}` }), makeRecord({ key: `k${(i + 3) % 7}` })]));
+    const calls = Array.from({ length: 60 }, (_, i) =>
+      log.append([makeRecord({ key: `k${i % 7}` }), makeRecord({ key: `k${(i + 3) % 7}` })]),
+    );
     const places = (await Promise.all(calls)).flat();
     assert.equal(new Set(places.map(({ partition, position }) => `${partition}/${position}`)).size, 120);
     assert.equal((await readAndVerify(log)).length, 120);
@@ -208,18 +238,24 @@ function describeIdentities(open: (partitions: number) => Promise<LogUnderTest>)
     const stored = await readAndVerify(log);
     assert.equal(stored.length, 60);
     for (const [i, outcome] of outcomes.entries()) {
-      const at = stored.find((one) => one.partition === outcome.partition && one.position === outcome.position);
+      const at = stored.find(
+        (one) => one.partition === outcome.partition && one.position === outcome.position,
+      );
       assert.equal(at?.id, mixed[i].id);
     }
     const again = await log.appendOnce(mixed.map((record) => propose(record)));
-    assert.deepEqual(again.map(({ kind, partition, position }) => ({ kind, partition, position })),
-      outcomes.map(({ partition, position }) => ({ kind: 'repeat', partition, position })));
+    assert.deepEqual(
+      again.map(({ kind, partition, position }) => ({ kind, partition, position })),
+      outcomes.map(({ partition, position }) => ({ kind: 'repeat', partition, position })),
+    );
   });
 
   it('lets one of many concurrent writers of one identity append it', async () => {
     const { log } = await open(4);
     const record = makeRecord();
-    const outcomes = (await Promise.all(Array.from({ length: 25 }, () => log.appendOnce([propose(record)])))).flat();
+    const outcomes = (
+      await Promise.all(Array.from({ length: 25 }, () => log.appendOnce([propose(record)])))
+    ).flat();
     assert.equal(outcomes.filter(({ kind }) => kind === 'appended').length, 1);
     assert.equal((await readAndVerify(log)).length, 1);
   });
@@ -269,7 +305,10 @@ function describeHours(open: (partitions: number) => Promise<LogUnderTest>): voi
     await passHours(1);
     assert.equal(await log.closeHours(), 3);
     assert.equal(await log.closeHours(), 0);
-    assert.deepEqual((await readAndVerify(log)).map(({ type }) => type), ['log.hour', 'log.hour', 'log.hour']);
+    assert.deepEqual(
+      (await readAndVerify(log)).map(({ type }) => type),
+      ['log.hour', 'log.hour', 'log.hour'],
+    );
   });
 }
 
@@ -279,7 +318,9 @@ function describeOperating(open: (partitions: number) => Promise<LogUnderTest>):
     await log.append(Array.from({ length: 10 }, (_, i) => makeRecord({ key: `k${i}` })));
     const before = await readAndVerify(log);
     await stop(1, 'a test');
-    const key = Array.from({ length: 50 }, (_, i) => `k${i}`).find((one) => partitionOf(one, 2) === 1) as string;
+    const key = Array.from({ length: 50 }, (_, i) => `k${i}`).find(
+      (one) => partitionOf(one, 2) === 1,
+    ) as string;
     await assert.rejects(log.append([makeRecord({ key })]), code('partition-stopped'));
     await assert.rejects(log.appendOnce([propose(makeRecord({ key }))]), code('partition-stopped'));
     assert.equal((await log.head(1)).stopped, 'a test');

@@ -23,9 +23,11 @@ export class Installation {
   readonly dir: string;
   #storage: Storage | null = null;
   #sealers: Sealer[] = [];
+  readonly #partitions: number;
 
-  constructor(dir: string) {
+  constructor(dir: string, partitions = 2) {
     this.dir = dir;
+    this.#partitions = partitions;
   }
 
   get storage(): Storage {
@@ -35,7 +37,7 @@ export class Installation {
 
   /** Starts, and holds what is stored against what was signed. */
   async start(): Promise<SealBreak[]> {
-    this.#storage = await openStorage(makeConfig({ data: this.dir, logs: { audit: 2 } }), quiet);
+    this.#storage = await openStorage(makeConfig({ data: this.dir, logs: { audit: this.#partitions } }), quiet);
     const breaks: SealBreak[] = [];
     this.#sealers = [];
     for (const log of this.storage.logs.values()) {
@@ -73,7 +75,13 @@ export class Installation {
   async appendLarge(bytes: number): Promise<void> {
     const body = encodeUtf8(JSON.stringify('x'.repeat(bytes)));
     const item = { id: randomUUID(), type: 'note', key: 'acme/large', schema: 0, meta: null, body };
-    const proposal = await proposeBody(this.storage.objects, item, 'json', { tenant: 'acme', source: 'test' }, 'refuse');
+    const proposal = await proposeBody(
+      this.storage.objects,
+      item,
+      'json',
+      { tenant: 'acme', source: 'test' },
+      'refuse',
+    );
     await this.storage.logs.get('audit')?.appendOnce([proposal]);
   }
 
@@ -95,7 +103,11 @@ export class Installation {
     await pass();
     const heads = this.storage.logs.get('heads');
     if (heads !== undefined && (await heads.head(0)).stopped === null) {
-      await listHeads(heads, this.storage.heads, sealed.filter(({ log }) => log !== 'heads'));
+      await listHeads(
+        heads,
+        this.storage.heads,
+        sealed.filter(({ log }) => log !== 'heads'),
+      );
     }
     await pass();
     return { sealed, breaks };
@@ -139,9 +151,9 @@ export class Installation {
 }
 
 /** A started installation that is removed with the test. */
-export async function makeInstallation(t: TestContext): Promise<Installation> {
+export async function makeInstallation(t: Pick<TestContext, 'after'>, partitions = 2): Promise<Installation> {
   const folder = mkdtempSync(join(tmpdir(), 'evident-faults-'));
-  const installation = new Installation(join(folder, 'data'));
+  const installation = new Installation(join(folder, 'data'), partitions);
   t.after(async () => {
     await installation.stop();
     rmSync(folder, { recursive: true, force: true });

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { isEvidentError } from '@evident/core/errors.ts';
-import { epochOrigin } from '@evident/core/origin.ts';
 import { parseNote } from '@evident/core/note.ts';
+import { epochOrigin } from '@evident/core/origin.ts';
 import { type Installation, makeInstallation } from './installation.ts';
 
 /** Every note ever stored, by origin and size: what somebody outside may have kept. */
@@ -23,7 +23,10 @@ async function publishedRoots(one: Installation): Promise<Map<string, string>> {
   );
 }
 
-async function assertNothingContradicts(one: Installation, before: ReadonlyMap<string, string>): Promise<void> {
+async function assertNothingContradicts(
+  one: Installation,
+  before: ReadonlyMap<string, string>,
+): Promise<void> {
   for (const [head, root] of await publishedRoots(one)) {
     const known = before.get(head);
     assert.ok(known === undefined || known === root, `${head} was signed with another root`);
@@ -31,7 +34,10 @@ async function assertNothingContradicts(one: Installation, before: ReadonlyMap<s
 }
 
 /** Seals 400 records, copies the stopped folder, goes on to 700 records, and puts back parts of the copy. */
-async function putBack(t: TestContext, parts: readonly string[]): Promise<{ one: Installation; published: Map<string, string> }> {
+async function putBack(
+  t: TestContext,
+  parts: readonly string[],
+): Promise<{ one: Installation; published: Map<string, string> }> {
   const one = await makeInstallation(t);
   const aside = mkdtempSync(join(tmpdir(), 'evident-aside-'));
   t.after(() => rmSync(aside, { recursive: true, force: true }));
@@ -53,7 +59,11 @@ const refusedAsStopped = (error: unknown) => isEvidentError(error) && error.code
 it('names an older copy of the database a break, and takes no records until recovery', async (t) => {
   const { one, published } = await putBack(t, ['postgres']);
   const breaks = await one.start();
-  assert.deepEqual(breaks.map(({ log, partition }) => `${log}/${partition}`).sort(), ['audit/0', 'audit/1', 'heads/0']);
+  assert.deepEqual(breaks.map(({ log, partition }) => `${log}/${partition}`).sort(), [
+    'audit/0',
+    'audit/1',
+    'heads/0',
+  ]);
   for (const { reason } of breaks) assert.match(reason, /older copy/);
   await assert.rejects(one.append(10), refusedAsStopped);
   assert.equal((await one.verify()).verdict, 'tampered');
@@ -75,8 +85,17 @@ it('goes on after seal.recovery: lost positions keep their leaf, and verify as l
   const report = await one.verify();
   assert.equal(report.verdict, 'not checked');
   assert.equal(report.tampered, 0);
-  assert.ok(report.findings.every(({ check, detail }) => check === 'lost' && /^lost, recovery [0-9a-f-]{36}$/.test(detail)));
-  assert.equal(report.findings.filter(({ log }) => log === 'audit').reduce((sum, { from, to }) => sum + Number((to as bigint) - (from as bigint)), 0), 300);
+  assert.ok(
+    report.findings.every(
+      ({ check, detail }) => check === 'lost' && /^lost, recovery [0-9a-f-]{36}$/.test(detail),
+    ),
+  );
+  assert.equal(
+    report.findings
+      .filter(({ log }) => log === 'audit')
+      .reduce((sum, { from, to }) => sum + Number((to as bigint) - (from as bigint)), 0),
+    300,
+  );
   await assertNothingContradicts(one, published);
 });
 
@@ -92,7 +111,11 @@ it('begins a new tree under a new origin when the tiles were put back too', asyn
   assert.deepEqual(none, []);
   assert.ok(sealed.some(({ origin }) => origin === epochOrigin(one.storage.name, 'audit', 0, 1)));
   const report = await one.verify();
-  assert.equal(report.verdict, 'not checked', JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)));
+  assert.equal(
+    report.verdict,
+    'not checked',
+    JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+  );
   assert.equal(report.tampered, 0);
   await assertNothingContradicts(one, published);
 });
@@ -111,10 +134,16 @@ it('moves records that were taken at sealed positions behind them, and loses non
   await one.stop();
   await one.start();
   await one.seal();
-  const { rows } = await one.asSuperuser("SELECT count(*)::int AS count FROM evident.records WHERE convert_from(body, 'UTF8') LIKE '{\"late\"%'");
+  const { rows } = await one.asSuperuser(
+    "SELECT count(*)::int AS count FROM evident.records WHERE convert_from(body, 'UTF8') LIKE '{\"late\"%'",
+  );
   assert.equal(rows[0].count, 50);
   const report = await one.verify();
-  assert.equal(report.tampered, 0, JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)));
+  assert.equal(
+    report.tampered,
+    0,
+    JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+  );
   await assertNothingContradicts(one, published);
 });
 
@@ -129,7 +158,10 @@ it('names a break when the signer has lost its memory, or the database is anothe
   assert.match(breaks[0].reason, /remembers no head/);
   await one.stop();
   rmSync(one.path('signer'), { recursive: true });
-  await assert.rejects(one.start(), (error: unknown) => isEvidentError(error) && error.code === 'key-mismatch');
+  await assert.rejects(
+    one.start(),
+    (error: unknown) => isEvidentError(error) && error.code === 'key-mismatch',
+  );
 });
 
 it('refuses an empty database beside a signer that has signed', async (t) => {

@@ -1,9 +1,9 @@
 /** Whatever is changed in storage, by SQL or in a file, is found, and placed. Each case begins from a sealed, verified log. */
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, renameSync, rmSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import type { Check, Finding } from '../src/verify/finding.ts';
 import { type Installation, makeInstallation } from './installation.ts';
 
@@ -28,12 +28,22 @@ function flip(path: string, at: number): () => Promise<void> {
 }
 
 const has = (findings: readonly Finding[], check: Check, partition: number, from: bigint | null): void => {
-  const found = findings.find((one) => one.check === check && one.partition === partition && (from === null || one.from === from));
-  assert.ok(found, `expected ${check} at ${partition}/${from}, found ${JSON.stringify(findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value))}`);
+  const found = findings.find(
+    (one) => one.check === check && one.partition === partition && (from === null || one.from === from),
+  );
+  assert.ok(
+    found,
+    `expected ${check} at ${partition}/${from}, found ${JSON.stringify(findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value))}`,
+  );
 };
 
 /** Changes rows and gives back what restores them. */
-async function sqlCase(it: Installation, change: string, undo: string, values: unknown[] = []): Promise<() => Promise<void>> {
+async function sqlCase(
+  it: Installation,
+  change: string,
+  undo: string,
+  values: unknown[] = [],
+): Promise<() => Promise<void>> {
   await it.asSuperuser(change, values);
   return async () => {
     await it.asSuperuser(undo, values);
@@ -41,7 +51,10 @@ async function sqlCase(it: Installation, change: string, undo: string, values: u
 }
 
 const RECORD_COLUMNS: Record<string, [change: string, undo: string]> = {
-  appended_at: ["appended_at = appended_at + interval '1 microsecond'", "appended_at = appended_at - interval '1 microsecond'"],
+  appended_at: [
+    "appended_at = appended_at + interval '1 microsecond'",
+    "appended_at = appended_at - interval '1 microsecond'",
+  ],
   id: ["id = '00000000-0000-0000-0000-000000000000'", ''],
   tenant: ["tenant = tenant || 'x'", 'tenant = left(tenant, -1)'],
   source: ["source = source || 'x'", 'source = left(source, -1)'],
@@ -49,9 +62,12 @@ const RECORD_COLUMNS: Record<string, [change: string, undo: string]> = {
   type: ["type = type || 'x'", 'type = left(type, -1)'],
   schema: ['schema = schema + 1', 'schema = schema - 1'],
   key: ["key = key || 'x'", 'key = left(key, -1)'],
-  meta: ["meta = '{\"a\":1}'", 'meta = NULL'],
+  meta: ['meta = \'{"a":1}\'', 'meta = NULL'],
   body_form: ['body_form = 1', 'body_form = 0'],
-  body: ['body = set_byte(body, 1, get_byte(body, 1) # 1)', 'body = set_byte(body, 1, get_byte(body, 1) # 1)'],
+  body: [
+    'body = set_byte(body, 1, get_byte(body, 1) # 1)',
+    'body = set_byte(body, 1, get_byte(body, 1) # 1)',
+  ],
 };
 /** These place the record; they are tested by moving it. body_sha256 and body_size belong to large bodies. */
 const OTHER_COLUMNS = ['tree', 'position', 'body_sha256', 'body_size'];
@@ -62,11 +78,18 @@ function recordCases(): Case[] {
     verdict: 'tampered' as const,
     tamper: async (one: Installation) => {
       const tree = one.treeOf('audit', 0);
-      const { rows } = await one.asSuperuser('SELECT id FROM evident.records WHERE tree = $1 AND position = 700', [tree]);
-      await one.asSuperuser(`UPDATE evident.records SET ${change} WHERE tree = $1 AND position = 700`, [tree]);
+      const { rows } = await one.asSuperuser(
+        'SELECT id FROM evident.records WHERE tree = $1 AND position = 700',
+        [tree],
+      );
+      await one.asSuperuser(`UPDATE evident.records SET ${change} WHERE tree = $1 AND position = 700`, [
+        tree,
+      ]);
       return async () => {
         const back = undo === '' ? `id = '${rows[0].id}'` : undo;
-        await one.asSuperuser(`UPDATE evident.records SET ${back} WHERE tree = $1 AND position = 700`, [tree]);
+        await one.asSuperuser(`UPDATE evident.records SET ${back} WHERE tree = $1 AND position = 700`, [
+          tree,
+        ]);
       };
     },
     expect: (findings: readonly Finding[]) => has(findings, 'record', 0, 700n),
@@ -74,7 +97,8 @@ function recordCases(): Case[] {
 }
 
 const audit0 = (one: Installation) => one.treeOf('audit', 0);
-const pack = (one: Installation, log = 'audit', partition = 0) => one.path('tiles', log, String(partition), '0-00000000');
+const pack = (one: Installation, log = 'audit', partition = 0) =>
+  one.path('tiles', log, String(partition), '0-00000000');
 const UPPER_AT = 65_536 * 32;
 const CHAIN_AT = UPPER_AT + 256 * 32;
 
@@ -84,8 +108,17 @@ const CASES: Case[] = [
     name: 'a record deleted',
     verdict: 'tampered',
     tamper: async (one) => {
-      await one.asSuperuser('CREATE TABLE kept AS SELECT * FROM evident.records WHERE tree = $1 AND position = 33'.replace('$1', String(audit0(one))));
-      return sqlCase(one, `DELETE FROM evident.records WHERE tree = ${audit0(one)} AND position = 33`, 'WITH k AS (INSERT INTO evident.records SELECT * FROM kept) SELECT 1').then((undo) => async () => {
+      await one.asSuperuser(
+        'CREATE TABLE kept AS SELECT * FROM evident.records WHERE tree = $1 AND position = 33'.replace(
+          '$1',
+          String(audit0(one)),
+        ),
+      );
+      return sqlCase(
+        one,
+        `DELETE FROM evident.records WHERE tree = ${audit0(one)} AND position = 33`,
+        'WITH k AS (INSERT INTO evident.records SELECT * FROM kept) SELECT 1',
+      ).then((undo) => async () => {
         await undo();
         await one.asSuperuser('DROP TABLE kept');
       });
@@ -98,7 +131,9 @@ const CASES: Case[] = [
     tamper: async (one) => {
       const step = async () => {
         const table = `evident.records_${audit0(one)}_0`;
-        await one.asSuperuser(`UPDATE ${table} a SET body = b.body, id = b.id, key = b.key, appended_at = b.appended_at FROM ${table} b WHERE (a.position, b.position) IN ((40, 41), (41, 40))`);
+        await one.asSuperuser(
+          `UPDATE ${table} a SET body = b.body, id = b.id, key = b.key, appended_at = b.appended_at FROM ${table} b WHERE (a.position, b.position) IN ((40, 41), (41, 40))`,
+        );
       };
       await step();
       return step;
@@ -113,18 +148,25 @@ const CASES: Case[] = [
     verdict: 'tampered',
     tamper: async (one) => {
       const tree = audit0(one);
-      const { rows } = await one.asSuperuser('SELECT next_position FROM evident.partitions WHERE tree = $1', [tree]);
+      const { rows } = await one.asSuperuser('SELECT next_position FROM evident.partitions WHERE tree = $1', [
+        tree,
+      ]);
       const next = Number(rows[0].next_position);
-      await one.asSuperuser(`CREATE TABLE kept AS SELECT * FROM evident.records WHERE tree = ${tree} AND position >= ${next - 10}`);
+      await one.asSuperuser(
+        `CREATE TABLE kept AS SELECT * FROM evident.records WHERE tree = ${tree} AND position >= ${next - 10}`,
+      );
       await one.asSuperuser(`DELETE FROM evident.records WHERE tree = ${tree} AND position >= ${next - 10}`);
-      await one.asSuperuser(`UPDATE evident.partitions SET next_position = ${next - 10} WHERE tree = ${tree}`);
+      await one.asSuperuser(
+        `UPDATE evident.partitions SET next_position = ${next - 10} WHERE tree = ${tree}`,
+      );
       return async () => {
         await one.asSuperuser('INSERT INTO evident.records SELECT * FROM kept');
         await one.asSuperuser('DROP TABLE kept');
         await one.asSuperuser(`UPDATE evident.partitions SET next_position = ${next} WHERE tree = ${tree}`);
       };
     },
-    expect: (findings) => assert.ok(findings.some(({ check, partition }) => check === 'record-missing' && partition === 0)),
+    expect: (findings) =>
+      assert.ok(findings.some(({ check, partition }) => check === 'record-missing' && partition === 0)),
   },
   {
     name: 'a bit of a leaf hash flipped in a tile',
@@ -258,9 +300,9 @@ const CASES: Case[] = [
 
 describe('tampering', () => {
   let one: Installation;
-  const undone: (() => void)[] = [];
+  const undone: (() => Promise<void>)[] = [];
   before(async () => {
-    one = await makeInstallation({ after: (fn: () => void) => undone.push(fn) } as unknown as TestContext);
+    one = await makeInstallation({ after: (fn) => void undone.push(fn as () => Promise<void>) });
     await one.append(RECORDS, (index) => `{"n":${index},"text":"${'x'.repeat(index % 200)}"}`);
     await one.appendLarge(100_000);
     await one.seal();
@@ -281,8 +323,13 @@ describe('tampering', () => {
   });
 
   it('has a case for every column of a record, so that no stored field escapes the hash', async () => {
-    const { rows } = await one.asSuperuser("SELECT column_name FROM information_schema.columns WHERE table_schema = 'evident' AND table_name = 'records'");
-    assert.deepEqual(rows.map((row) => row.column_name).sort(), [...Object.keys(RECORD_COLUMNS), ...OTHER_COLUMNS].sort());
+    const { rows } = await one.asSuperuser(
+      "SELECT column_name FROM information_schema.columns WHERE table_schema = 'evident' AND table_name = 'records'",
+    );
+    assert.deepEqual(
+      rows.map((row) => row.column_name).sort(),
+      [...Object.keys(RECORD_COLUMNS), ...OTHER_COLUMNS].sort(),
+    );
   });
 
   for (const { name, tamper, expect, verdict } of CASES) {
@@ -290,7 +337,11 @@ describe('tampering', () => {
       const undo = await tamper(one);
       const report = await one.verify();
       await undo();
-      assert.equal(report.verdict, verdict, JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)));
+      assert.equal(
+        report.verdict,
+        verdict,
+        JSON.stringify(report.findings, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+      );
       expect(report.findings, one);
       assert.equal((await one.verify()).verdict, 'verified', 'undone, it verifies again');
     });

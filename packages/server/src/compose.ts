@@ -2,21 +2,22 @@
 
 import { join } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
-import { formatVkey, verifierKey, verifierOf, type Verifier } from '@evident/core/note.ts';
+import { formatVkey, type Verifier, verifierKey, verifierOf } from '@evident/core/note.ts';
 import { defaultName, treeOrigin } from '@evident/core/origin.ts';
 import pg from 'pg';
 import type { Config } from './config.ts';
 import type { LeafReader } from './seal/ports.ts';
 import type { RecoverDeps } from './seal/recover.ts';
-import { HEADS_LOG } from './seal/seal-loop.ts';
 import type { SealDeps } from './seal/seal.ts';
+import { HEADS_LOG } from './seal/seal-loop.ts';
+import { writeFileDurably } from './stores/durable-file.ts';
 import { lockDataDirectory, prepareDataDirectory } from './stores/folder/data-lock.ts';
 import { FolderObjectStore } from './stores/folder/object-store.ts';
 import { FolderSigner, VERIFY_FUNCTIONS } from './stores/folder/signer.ts';
 import { FolderTileStore } from './stores/folder/tile-store.ts';
 import { Appender } from './stores/postgres/appender.ts';
-import type { EngineLogger } from './stores/postgres/embedded/engine-logger.ts';
 import { EmbeddedPostgres } from './stores/postgres/embedded/engine.ts';
+import type { EngineLogger } from './stores/postgres/embedded/engine-logger.ts';
 import { checkExternal } from './stores/postgres/embedded/external.ts';
 import { asEvidentError } from './stores/postgres/faults.ts';
 import { PostgresHeadStore } from './stores/postgres/head-store.ts';
@@ -24,9 +25,8 @@ import { PostgresLeafReader } from './stores/postgres/leaf-reader.ts';
 import { listLogs, openLog, type PostgresLog } from './stores/postgres/log.ts';
 import { migrate } from './stores/postgres/migrate.ts';
 import { openPool } from './stores/postgres/pool.ts';
-import { commitRecovery, readPresent } from './stores/postgres/recovery.ts';
 import { PostgresRecordReader } from './stores/postgres/record-reader.ts';
-import { writeFileDurably } from './stores/durable-file.ts';
+import { commitRecovery, readPresent } from './stores/postgres/recovery.ts';
 import type { VerifyDeps } from './verify/verify.ts';
 
 const POOL_CONNECTIONS = 12;
@@ -72,7 +72,12 @@ export async function openStorage(config: Config, logger: EngineLogger): Promise
   }
 }
 
-async function openEngine(config: Config, dataDir: string, logger: EngineLogger, onEngine: (engine: EmbeddedPostgres) => void): Promise<pg.ClientConfig> {
+async function openEngine(
+  config: Config,
+  dataDir: string,
+  logger: EngineLogger,
+  onEngine: (engine: EmbeddedPostgres) => void,
+): Promise<pg.ClientConfig> {
   if (config.postgres !== null) {
     await checkExternal(config.postgres);
     return { connectionString: config.postgres };
@@ -100,7 +105,10 @@ async function prepareDatabase(connection: pg.ClientConfig, config: Config): Pro
   try {
     const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
     if (rows[0].server_encoding !== 'UTF8') {
-      throw new EvidentError('postgres-version', `the database has the encoding ${rows[0].server_encoding}; Evident needs UTF8`);
+      throw new EvidentError(
+        'postgres-version',
+        `the database has the encoding ${rows[0].server_encoding}; Evident needs UTF8`,
+      );
     }
     await migrate(client);
     await client.query('SELECT evident.make_log($1, 1)', [HEADS_LOG]);
@@ -112,24 +120,34 @@ async function prepareDatabase(connection: pg.ClientConfig, config: Config): Pro
 
 /** An existing log keeps its number of partitions; another number in the configuration is a mistake worth hearing of. */
 async function makeLog(client: pg.Client, log: string, partitions: number): Promise<void> {
-  const { rows } = await client.query<{ made: number }>('SELECT evident.make_log($1, $2) AS made', [log, partitions]);
+  const { rows } = await client.query<{ made: number }>('SELECT evident.make_log($1, $2) AS made', [
+    log,
+    partitions,
+  ]);
   if (rows[0].made !== partitions) {
     const detail = `logs.${log}: it has ${rows[0].made} partitions and keeps them; ${partitions} are configured`;
     throw new EvidentError('usage-invalid', detail, { context: { field: `logs.${log}` } });
   }
 }
 
-async function assemble(config: Config, dataDir: string, connection: pg.ClientConfig, release: () => Promise<void>): Promise<Storage> {
+async function assemble(
+  config: Config,
+  dataDir: string,
+  connection: pg.ClientConfig,
+  release: () => Promise<void>,
+): Promise<Storage> {
   const pool = openPool(connection, { role: 'evident_server', max: POOL_CONNECTIONS });
   try {
     const signer = FolderSigner.open(join(dataDir, 'signer'));
     const name = await inception(pool, dataDir, signer, config.name);
     const appender = new Appender(pool);
     const logs = new Map<string, PostgresLog>();
-    for (const { log, partitions } of await listLogs(pool)) logs.set(log, await openLog({ pool, appender }, log, partitions));
+    for (const { log, partitions } of await listLogs(pool))
+      logs.set(log, await openLog({ pool, appender }, log, partitions));
     const treeOf = (log: string, partition: number): number => {
       const tree = logs.get(log)?.trees[partition];
-      if (tree === undefined) throw new EvidentError('not-found', `there is no partition ${log}/${partition}`);
+      if (tree === undefined)
+        throw new EvidentError('not-found', `there is no partition ${log}/${partition}`);
       return tree;
     };
     const tiles = new FolderTileStore(join(dataDir, 'tiles'));
@@ -167,23 +185,42 @@ async function assemble(config: Config, dataDir: string, connection: pg.ClientCo
  *
  * If we die after the row and before the file, the next start writes the file from the row.
  */
-async function inception(pool: pg.Pool, dataDir: string, signer: FolderSigner, wanted: string | null): Promise<string> {
+async function inception(
+  pool: pg.Pool,
+  dataDir: string,
+  signer: FolderSigner,
+  wanted: string | null,
+): Promise<string> {
   const read = () => pool.query<{ name: string; vkey: string }>('SELECT name, vkey FROM evident.inception');
   let { rows } = await read();
   if (rows.length === 0) {
     if (signer.hasSigned) {
-      throw new EvidentError('seal-break', 'the database is empty, but the signer of this data directory has signed heads: put the database back, or use another directory');
+      throw new EvidentError(
+        'seal-break',
+        'the database is empty, but the signer of this data directory has signed heads: put the database back, or use another directory',
+      );
     }
     const name = wanted ?? defaultName(signer.publicKey);
     const vkey = formatVkey(verifierKey(treeOrigin(name, HEADS_LOG, 0), 'ed25519', signer.publicKey));
-    await pool.query('INSERT INTO evident.inception (name, vkey) VALUES ($1, $2) ON CONFLICT DO NOTHING', [name, vkey]);
+    await pool.query('INSERT INTO evident.inception (name, vkey) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
+      name,
+      vkey,
+    ]);
     ({ rows } = await read());
   }
   const { name, vkey } = rows[0];
   const own = formatVkey(verifierKey(treeOrigin(name, HEADS_LOG, 0), 'ed25519', signer.publicKey));
-  if (own !== vkey) throw new EvidentError('key-mismatch', `the database was begun with the key ${vkey}, but this data directory signs with ${own}`);
+  if (own !== vkey)
+    throw new EvidentError(
+      'key-mismatch',
+      `the database was begun with the key ${vkey}, but this data directory signs with ${own}`,
+    );
   if (wanted !== null && wanted !== name) {
-    throw new EvidentError('usage-invalid', `name: this log was begun as ${name} and keeps that name; ${wanted} is configured`, { context: { field: 'name' } });
+    throw new EvidentError(
+      'usage-invalid',
+      `name: this log was begun as ${name} and keeps that name; ${wanted} is configured`,
+      { context: { field: 'name' } },
+    );
   }
   writeFileDurably(join(dataDir, 'evident.vkey'), `${vkey}\n`, 0o644);
   return name;
@@ -205,7 +242,10 @@ export function verifyDepsOf(storage: Storage): VerifyDeps {
     objects,
     verifierOf,
     // Read anew: a server that runs beside us has signed since.
-    signer: { last: async (origin) => FolderSigner.readLast(join(storage.dataDir, 'signer')).get(origin) ?? signer.last(origin) },
+    signer: {
+      last: async (origin) =>
+        FolderSigner.readLast(join(storage.dataDir, 'signer')).get(origin) ?? signer.last(origin),
+    },
     lost: (log, partition) => records.readLost(log, partition),
   };
 }

@@ -46,7 +46,17 @@ export interface ConfigInput {
   logLevel?: string;
 }
 
-const MEMBERS = new Set(['data', 'host', 'port', 'roles', 'postgres', 'name', 'logs', 'inflightBytesMax', 'logLevel']);
+const MEMBERS = new Set([
+  'data',
+  'host',
+  'port',
+  'roles',
+  'postgres',
+  'name',
+  'logs',
+  'inflightBytesMax',
+  'logLevel',
+]);
 
 function refuse(field: string, reason: string): never {
   throw new EvidentError('usage-invalid', `${field}: ${reason}`, { context: { field } });
@@ -58,10 +68,14 @@ export function readConfigFile(path: string): ConfigInput {
   try {
     parsed = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new EvidentError('usage-invalid', `${path} can't be read as JSON: ${(cause as Error).message}`, { cause });
+    throw new EvidentError('usage-invalid', `${path} can't be read as JSON: ${(cause as Error).message}`, {
+      cause,
+    });
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) refuse(path, 'an object is expected');
-  for (const name of Object.keys(parsed)) if (!MEMBERS.has(name)) refuse(`${path}: ${name}`, 'there is no such setting');
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    refuse(path, 'an object is expected');
+  for (const name of Object.keys(parsed))
+    if (!MEMBERS.has(name)) refuse(`${path}: ${name}`, 'there is no such setting');
   return parsed as ConfigInput;
 }
 
@@ -69,10 +83,12 @@ export function readConfigFile(path: string): ConfigInput {
 export function makeConfig(...inputs: ConfigInput[]): Config {
   const given: ConfigInput = {};
   for (const input of inputs) {
-    for (const [name, value] of Object.entries(input)) if (value !== undefined) Object.assign(given, { [name]: value });
+    for (const [name, value] of Object.entries(input))
+      if (value !== undefined) Object.assign(given, { [name]: value });
   }
   const name = given.name ?? null;
-  if (name !== null && !isName(name)) refuse('name', 'printable ASCII without space and +, at most 128 characters, is expected');
+  if (name !== null && !isName(name))
+    refuse('name', 'printable ASCII without space and +, at most 128 characters, is expected');
   return {
     dataDir: given.data ?? './evident-data',
     host: given.host ?? '127.0.0.1',
@@ -81,7 +97,12 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
     postgres: given.postgres ?? null,
     name,
     logs: { audit: PARTITIONS_DEFAULT, ...parseLogs(given.logs ?? {}) },
-    inflightBytesMax: wholeNumber('inflightBytesMax', given.inflightBytesMax ?? 64 * 1024 * 1024, 1024 * 1024, 2 ** 40),
+    inflightBytesMax: wholeNumber(
+      'inflightBytesMax',
+      given.inflightBytesMax ?? 64 * 1024 * 1024,
+      1024 * 1024,
+      2 ** 40,
+    ),
     logLevel: given.logLevel ?? 'info',
   };
 }
@@ -101,7 +122,9 @@ function wholeNumber(field: string, value: number | string, least: number, most:
 
 function parseRoles(roles: string | readonly string[]): Role[] {
   const list = typeof roles === 'string' ? roles.split(',') : roles;
-  for (const role of list) if (!(ROLES as readonly string[]).includes(role)) refuse('roles', `${role} is none of ${ROLES.join(', ')}`);
+  for (const role of list)
+    if (!(ROLES as readonly string[]).includes(role))
+      refuse('roles', `${role} is none of ${ROLES.join(', ')}`);
   if (list.length === 0) refuse('roles', 'at least one is expected');
   return [...new Set(list)] as Role[];
 }
@@ -115,6 +138,9 @@ function parseLogs(logs: Readonly<Record<string, number>> | readonly string[]): 
       })
     : Object.entries(logs as Record<string, number>);
   return Object.fromEntries(
-    pairs.map(([log, partitions]) => [checkWritableLog(log), wholeNumber(`logs.${log}`, partitions, 1, PARTITIONS_MAX)]),
+    pairs.map(([log, partitions]) => [
+      checkWritableLog(log),
+      wholeNumber(`logs.${log}`, partitions, 1, PARTITIONS_MAX),
+    ]),
   );
 }

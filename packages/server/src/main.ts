@@ -7,7 +7,14 @@ import { EvidentError } from '@evident/core/errors.ts';
 import pino from 'pino';
 import type { CommandDeps, FoundServer, OpenedData } from './cli/command-deps.ts';
 import { runProgram } from './cli/program.ts';
-import { attachStorage, openStorage, recoverDepsOf, type Storage, sealDepsOf, verifyDepsOf } from './compose.ts';
+import {
+  attachStorage,
+  openStorage,
+  recoverDepsOf,
+  type Storage,
+  sealDepsOf,
+  verifyDepsOf,
+} from './compose.ts';
 import { type ConfigInput, configFromEnvironment, makeConfig, readConfigFile } from './config.ts';
 import { nodeHmacSha256 } from './ingest/import/identity.ts';
 import { listHeads } from './seal/list-heads.ts';
@@ -46,19 +53,32 @@ interface ServerFile {
 function readServerFile(dataDir: string): ServerFile | null {
   if (!isDirectoryHeld(dataDir)) return null;
   try {
-    const { url, postgres } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8')) as { url: string; postgres: object };
+    const { url, postgres } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8')) as {
+      url: string;
+      postgres: object;
+    };
     return { server: { url, key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim() }, postgres };
   } catch (cause) {
-    throw new EvidentError('data-locked', `a process holds ${dataDir}, but it left no address there that you may read (it may be starting): ${(cause as Error).message}`, { cause });
+    throw new EvidentError(
+      'data-locked',
+      `a process holds ${dataDir}, but it left no address there that you may read (it may be starting): ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 
 async function openData(input: ConfigInput, { alone }: { alone: boolean }): Promise<OpenedData> {
   const config = makeConfig(configFromEnvironment(process.env), input);
   const held = readServerFile(config.dataDir);
-  if (held !== null && alone) throw new EvidentError('data-locked', `a server holds ${config.dataDir}: stop it first, then run this again`);
+  if (held !== null && alone)
+    throw new EvidentError(
+      'data-locked',
+      `a server holds ${config.dataDir}: stop it first, then run this again`,
+    );
   if (held !== null) return openedData(await attachStorage(config, held.postgres));
-  return openedData(await openStorage(config, pino({ level: 'error' }, pino.destination({ dest: 2, sync: true }))));
+  return openedData(
+    await openStorage(config, pino({ level: 'error' }, pino.destination({ dest: 2, sync: true }))),
+  );
 }
 
 function openedData(storage: Storage): OpenedData {
@@ -79,7 +99,8 @@ function openedData(storage: Storage): OpenedData {
       tenantSecret: await tenantSecret(pool, tenant, randomBytes),
       openOccurrenceStore: () => openFolderOccurrenceStore(dataDir),
     }),
-    recover: (log, partition, reason) => recoverPartition(recoverDepsOf(storage, randomUUID), log, partition, reason),
+    recover: (log, partition, reason) =>
+      recoverPartition(recoverDepsOf(storage, randomUUID), log, partition, reason),
     close: () => storage.close(),
   };
 }
@@ -98,7 +119,8 @@ async function sealEverything(storage: Storage): Promise<SealBreak[]> {
     for (let more = true; more; ) {
       const round = await sealRound(deps, sealer);
       breaks.push(...round.breaks);
-      if (name !== 'heads') await listHeads(storage.logs.get('heads') as typeof log, storage.heads, round.sealed);
+      if (name !== 'heads')
+        await listHeads(storage.logs.get('heads') as typeof log, storage.heads, round.sealed);
       more = round.more;
     }
   }

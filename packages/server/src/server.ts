@@ -13,8 +13,8 @@ import { openStorage, type Storage, sealDepsOf } from './compose.ts';
 import type { Config } from './config.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { buildServer } from './http/server.ts';
-import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
 import type { SealBreak } from './seal/seal.ts';
+import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
 import { writeFileDurably } from './stores/durable-file.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
 import { PostgresApiKeyStore } from './stores/postgres/api-keys.ts';
@@ -55,8 +55,11 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   // Before the doors open: a record must not land on a position that was sealed as another one.
   const breaks = sealing === null ? [] : await sealing.open();
   sealing?.start();
-  const http = config.roles.includes('api') ? await openDoors(config, storage, metrics, logger, stopping.signal) : null;
-  const url = http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
+  const http = config.roles.includes('api')
+    ? await openDoors(config, storage, metrics, logger, stopping.signal)
+    : null;
+  const url =
+    http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
   const keyFile = await writeOwnerFiles(storage, url);
   return {
     url,
@@ -69,10 +72,26 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
 }
 
 function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): SealLoop {
-  const sealed = new Counter({ name: 'evident_sealed_records_total', help: 'Records whose leaf is below a signed head', registers: [metrics] });
-  const heads = new Counter({ name: 'evident_signed_heads_total', help: 'Tree heads that were signed and stored', registers: [metrics] });
-  const broken = new Gauge({ name: 'evident_seal_breaks', help: 'Partitions that stopped because storage contradicts a signed head', registers: [metrics] });
-  const failures = new Counter({ name: 'evident_seal_failures_total', help: 'Sealing rounds that failed and were tried again', registers: [metrics] });
+  const sealed = new Counter({
+    name: 'evident_sealed_records_total',
+    help: 'Records whose leaf is below a signed head',
+    registers: [metrics],
+  });
+  const heads = new Counter({
+    name: 'evident_signed_heads_total',
+    help: 'Tree heads that were signed and stored',
+    registers: [metrics],
+  });
+  const broken = new Gauge({
+    name: 'evident_seal_breaks',
+    help: 'Partitions that stopped because storage contradicts a signed head',
+    registers: [metrics],
+  });
+  const failures = new Counter({
+    name: 'evident_seal_failures_total',
+    help: 'Sealing rounds that failed and were tried again',
+    registers: [metrics],
+  });
   return new SealLoop(
     {
       ...sealDepsOf(storage),
@@ -84,7 +103,10 @@ function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): Seal
       },
       onBreak: (found) => {
         broken.inc();
-        logger.error({ ...found }, 'a break: the partition is stopped; run evident verify, then evident recover');
+        logger.error(
+          { ...found },
+          'a break: the partition is stopped; run evident verify, then evident recover',
+        );
       },
       onError: (error) => {
         failures.inc();
@@ -95,13 +117,25 @@ function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): Seal
   );
 }
 
-async function openDoors(config: Config, storage: Storage, metrics: Registry, logger: Logger, stopping: AbortSignal): Promise<FastifyInstance> {
+async function openDoors(
+  config: Config,
+  storage: Storage,
+  metrics: Registry,
+  logger: Logger,
+  stopping: AbortSignal,
+): Promise<FastifyInstance> {
   const server = buildServer(httpDepsOf(config, storage, metrics, logger, stopping));
   await server.listen({ host: config.host, port: config.port });
   return server;
 }
 
-function httpDepsOf(config: Config, storage: Storage, metrics: Registry, logger: Logger, stopping: AbortSignal): HttpDeps {
+function httpDepsOf(
+  config: Config,
+  storage: Storage,
+  metrics: Registry,
+  logger: Logger,
+  stopping: AbortSignal,
+): HttpDeps {
   const { pool, logs, objects } = storage;
   const published = new PublishedHeads(pool, storage.name, logs, storage.vkeyOf);
   return {
@@ -138,8 +172,14 @@ function httpDepsOf(config: Config, storage: Storage, metrics: Registry, logger:
 async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
   const { dataDir, pool } = storage;
   const note = 'admin.key of the data directory';
-  await pool.query('UPDATE evident.api_keys SET revoked_at = clock_timestamp() WHERE note = $1 AND revoked_at IS NULL', [note]);
-  const made = await createApiKey({ store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock }, { role: 'admin', tenant: null, note });
+  await pool.query(
+    'UPDATE evident.api_keys SET revoked_at = clock_timestamp() WHERE note = $1 AND revoked_at IS NULL',
+    [note],
+  );
+  const made = await createApiKey(
+    { store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock },
+    { role: 'admin', tenant: null, note },
+  );
   const keyFile = join(dataDir, 'admin.key');
   writeFileDurably(keyFile, `${made.text}\n`, 0o600);
   chmodSync(keyFile, 0o600);
@@ -170,4 +210,3 @@ async function stopServer({ storage, http, sealing, stopping, logger }: Stopping
   await storage.close();
   clearTimeout(late);
 }
-

@@ -28,7 +28,8 @@ function open(keysMax?: number) {
   return { time, store, deps };
 }
 
-const refusedAs = (code: string, field?: string) => (error: unknown) => isEvidentError(error) && error.code === code && error.context.field === field;
+const refusedAs = (code: string, field?: string) => (error: unknown) =>
+  isEvidentError(error) && error.code === code && error.context.field === field;
 const WRITER = { role: 'writer', tenant: 'acme', note: null } as const;
 
 describe('createApiKey', () => {
@@ -40,21 +41,41 @@ describe('createApiKey', () => {
     assert.equal(Buffer.from(secret, 'base64url').length, 32);
     const stored = await store.find(keyId);
     assert.deepEqual(Buffer.from(stored!.hash), createHash('sha256').update(secret).digest());
-    assert.ok(!JSON.stringify(stored, (_name, value) => (typeof value === 'bigint' ? `${value}` : value)).includes(secret));
+    assert.ok(
+      !JSON.stringify(stored, (_name, value) => (typeof value === 'bigint' ? `${value}` : value)).includes(
+        secret,
+      ),
+    );
   });
 
   it('draws ids from all 36 digits evenly: bytes of the last, short round are thrown away', async () => {
     const { deps } = open();
     const bytes = [255, 252, 253, 0, 35, 36, 251, ...Array(13).fill(1)];
-    const { key } = await createApiKey({ ...deps, randomBytes: (count) => Uint8Array.from(bytes.splice(0, count).concat(Array(count).fill(2)).slice(0, count)) }, WRITER);
+    const { key } = await createApiKey(
+      {
+        ...deps,
+        randomBytes: (count) =>
+          Uint8Array.from(bytes.splice(0, count).concat(Array(count).fill(2)).slice(0, count)),
+      },
+      WRITER,
+    );
     assert.match(key.keyId, /^a9a9b+/);
   });
 
   it('refuses a writer without tenant, reserved tenants, unknown roles and notes that no log line could hold', async () => {
     const { deps, store } = open();
-    await assert.rejects(createApiKey(deps, { ...WRITER, tenant: null }), refusedAs('field-invalid', 'tenant'));
-    await assert.rejects(createApiKey(deps, { ...WRITER, tenant: '_system' }), refusedAs('field-reserved', 'tenant'));
-    await assert.rejects(createApiKey(deps, { ...WRITER, role: 'root' as 'admin' }), refusedAs('field-invalid', 'role'));
+    await assert.rejects(
+      createApiKey(deps, { ...WRITER, tenant: null }),
+      refusedAs('field-invalid', 'tenant'),
+    );
+    await assert.rejects(
+      createApiKey(deps, { ...WRITER, tenant: '_system' }),
+      refusedAs('field-reserved', 'tenant'),
+    );
+    await assert.rejects(
+      createApiKey(deps, { ...WRITER, role: 'root' as 'admin' }),
+      refusedAs('field-invalid', 'role'),
+    );
     await assert.rejects(createApiKey(deps, { ...WRITER, note: 'a\nb' }), refusedAs('field-invalid', 'note'));
     assert.deepEqual(await store.list({ tenant: null, after: null, limit: 10 }), []);
   });
@@ -79,7 +100,10 @@ describe('authorise', () => {
     const { text, key } = await createApiKey(deps, WRITER);
     const wrong = `${text.slice(0, -43)}${'A'.repeat(43)}`;
     const unknown = text.replace(key.keyId, 'a'.repeat(16));
-    const answers = [await authorise(deps, `Bearer ${wrong}`, ROLES), await authorise(deps, `Bearer ${unknown}`, ROLES)];
+    const answers = [
+      await authorise(deps, `Bearer ${wrong}`, ROLES),
+      await authorise(deps, `Bearer ${unknown}`, ROLES),
+    ];
     await revokeApiKey(deps, key.keyId, null);
     answers.push(await authorise(deps, `Bearer ${text}`, ROLES));
     for (const one of answers) assert.deepEqual(one, answers[0]);
@@ -89,7 +113,17 @@ describe('authorise', () => {
   it('never asks the store for what is not of the form of a key', async () => {
     const { deps, store } = open();
     const { text } = await createApiKey(deps, WRITER);
-    for (const credential of [undefined, '', 'Bearer', `Basic ${text}`, text, `Bearer ${text} `, `Bearer ${text}x`, `Bearer ${text.toUpperCase()}`, 'Bearer evident_a_b']) {
+    for (const credential of [
+      undefined,
+      '',
+      'Bearer',
+      `Basic ${text}`,
+      text,
+      `Bearer ${text} `,
+      `Bearer ${text}x`,
+      `Bearer ${text.toUpperCase()}`,
+      'Bearer evident_a_b',
+    ]) {
       assert.equal((await authorise(deps, credential, ROLES)).kind, 'refused', String(credential));
     }
     assert.equal(store.finds, 0);

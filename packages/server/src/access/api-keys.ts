@@ -88,19 +88,34 @@ export function hashSecret(secret: string): Uint8Array {
  * Makes a key. The returned text is nowhere stored and never shown again.
  * @throws field-invalid or field-reserved for role, tenant or note; log-unavailable
  */
-export async function createApiKey(deps: AccessDeps, asked: NewApiKey): Promise<{ text: string; key: ApiKey }> {
+export async function createApiKey(
+  deps: AccessDeps,
+  asked: NewApiKey,
+): Promise<{ text: string; key: ApiKey }> {
   const { role } = asked;
   if (!isRole(role)) {
-    throw new EvidentError('field-invalid', `role: one of ${ROLES.join(', ')} is expected`, { context: { field: 'role' } });
+    throw new EvidentError('field-invalid', `role: one of ${ROLES.join(', ')} is expected`, {
+      context: { field: 'role' },
+    });
   }
   const tenant = asked.tenant === null ? null : checkTenant(asked.tenant);
   if (role === 'writer' && tenant === null) {
-    throw new EvidentError('field-invalid', 'tenant: a writer speaks for one tenant', { context: { field: 'tenant' } });
+    throw new EvidentError('field-invalid', 'tenant: a writer speaks for one tenant', {
+      context: { field: 'tenant' },
+    });
   }
   const note = asked.note === null ? null : checkText(asked.note, 'note', NOTE_BYTES_MAX);
   const keyId = makeKeyId(deps.randomBytes);
   const secret = Buffer.from(deps.randomBytes(SECRET_BYTES)).toString('base64url');
-  const key: ApiKey = { keyId, hash: hashSecret(secret), role, tenant, note, madeAt: deps.clock(), revokedAt: null };
+  const key: ApiKey = {
+    keyId,
+    hash: hashSecret(secret),
+    role,
+    tenant,
+    note,
+    madeAt: deps.clock(),
+    revokedAt: null,
+  };
   await deps.store.insert(key);
   return { text: `evident_${keyId}_${secret}`, key };
 }
@@ -126,7 +141,8 @@ function makeKeyId(randomBytes: (count: number) => Uint8Array): string {
   let keyId = '';
   while (keyId.length < KEY_ID_LENGTH) {
     for (const byte of randomBytes(KEY_ID_LENGTH)) {
-      if (byte < usableBelow && keyId.length < KEY_ID_LENGTH) keyId += KEY_ID_DIGITS[byte % KEY_ID_DIGITS.length];
+      if (byte < usableBelow && keyId.length < KEY_ID_LENGTH)
+        keyId += KEY_ID_DIGITS[byte % KEY_ID_DIGITS.length];
     }
   }
   return keyId;

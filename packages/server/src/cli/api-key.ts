@@ -19,10 +19,19 @@ interface ListedKey {
   revoked_at: string | null;
 }
 
-export async function runApiKeyCreate(deps: CommandDeps, input: ConfigInput, options: NewKeyOptions, output: Output): Promise<number> {
+export async function runApiKeyCreate(
+  deps: CommandDeps,
+  input: ConfigInput,
+  options: NewKeyOptions,
+  output: Output,
+): Promise<number> {
   const server = await requireTarget(deps, input, options);
   const body = JSON.stringify({ role: options.role, tenant: options.tenant, note: options.note });
-  const answer = await requestServer(server, '/v1/api-keys', { method: 'POST', type: 'application/json', body });
+  const answer = await requestServer(server, '/v1/api-keys', {
+    method: 'POST',
+    type: 'application/json',
+    body,
+  });
   const made = (await answer.json()) as ListedKey & { key: string };
   output.result(made);
   output.line(made.key);
@@ -30,18 +39,31 @@ export async function runApiKeyCreate(deps: CommandDeps, input: ConfigInput, opt
   return EXIT.success;
 }
 
-export async function runApiKeyList(deps: CommandDeps, input: ConfigInput, options: TargetOptions, output: Output): Promise<number> {
+export async function runApiKeyList(
+  deps: CommandDeps,
+  input: ConfigInput,
+  options: TargetOptions,
+  output: Output,
+): Promise<number> {
   const server = await requireTarget(deps, input, options);
   const answer = await requestServer(server, '/v1/api-keys');
   const list = (await answer.json()) as { keys: ListedKey[] };
   output.result(list);
   for (const key of list.keys) {
-    output.line(`${key.key_id}  ${key.role.padEnd(8)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${key.revoked_at === null ? '' : `revoked ${key.revoked_at}`} ${key.note ?? ''}`.trimEnd());
+    output.line(
+      `${key.key_id}  ${key.role.padEnd(8)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${key.revoked_at === null ? '' : `revoked ${key.revoked_at}`} ${key.note ?? ''}`.trimEnd(),
+    );
   }
   return EXIT.success;
 }
 
-export async function runApiKeyRevoke(deps: CommandDeps, input: ConfigInput, keyId: string, options: TargetOptions, output: Output): Promise<number> {
+export async function runApiKeyRevoke(
+  deps: CommandDeps,
+  input: ConfigInput,
+  keyId: string,
+  options: TargetOptions,
+  output: Output,
+): Promise<number> {
   const server = await requireTarget(deps, input, options);
   await requestServer(server, `/v1/api-keys/${encodeURIComponent(keyId)}`, { method: 'DELETE' });
   output.result({ revoked: keyId });

@@ -56,4 +56,3 @@ export interface CommandDeps {
 
 /** Exit codes (design §5): usage 64, anything else that fails 70. */
 export const EXIT = { success: 0, tampered: 1, notChecked: 2, usage: 64, failed: 70 } as const;
-

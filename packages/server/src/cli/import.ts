@@ -28,9 +28,19 @@ interface FileResult {
  * Imports files, each as a stream. One that fails is named; the others are still imported.
  * @returns 0 when every file was taken whole
  */
-export async function runImportCommand(deps: CommandDeps, input: ConfigInput, format: string, files: readonly string[], options: ImportOptions, output: Output): Promise<number> {
+export async function runImportCommand(
+  deps: CommandDeps,
+  input: ConfigInput,
+  format: string,
+  files: readonly string[],
+  options: ImportOptions,
+  output: Output,
+): Promise<number> {
   if (!isImportFormatName(format)) {
-    throw new EvidentError('usage-invalid', `there is no format ${format}; known are ${Object.keys(FORMATS).join(', ')}`);
+    throw new EvidentError(
+      'usage-invalid',
+      `there is no format ${format}; known are ${Object.keys(FORMATS).join(', ')}`,
+    );
   }
   checkTenant(options.tenant);
   checkWritableLog(options.log);
@@ -38,7 +48,10 @@ export async function runImportCommand(deps: CommandDeps, input: ConfigInput, fo
   for (const file of files) checkReadable(file);
   const server = await findTarget(deps, input, options);
   const bar = new ProgressBar(`importing ${format}`);
-  const results = server === null ? await importHere(deps, input, format, files, options, bar) : await importThere(server, format, files, options, bar);
+  const results =
+    server === null
+      ? await importHere(deps, input, format, files, options, bar)
+      : await importThere(server, format, files, options, bar);
   bar.end();
   return report(results, format, options, output);
 }
@@ -48,11 +61,20 @@ function checkReadable(file: string): void {
     if (!statSync(file).isFile()) throw new EvidentError('usage-invalid', `${file} is not a file`);
   } catch (error) {
     if (error instanceof EvidentError) throw error;
-    throw new EvidentError('usage-invalid', `${file} can't be read: ${(error as Error).message}`, { cause: error });
+    throw new EvidentError('usage-invalid', `${file} can't be read: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
-async function importHere(deps: CommandDeps, input: ConfigInput, format: string, files: readonly string[], { tenant, log }: ImportOptions, bar: ProgressBar): Promise<FileResult[]> {
+async function importHere(
+  deps: CommandDeps,
+  input: ConfigInput,
+  format: string,
+  files: readonly string[],
+  { tenant, log }: ImportOptions,
+  bar: ProgressBar,
+): Promise<FileResult[]> {
   if (!isImportFormatName(format)) return [];
   const data = await deps.open({ ...input, logs: [log] }, { alone: true });
   try {
@@ -64,10 +86,14 @@ async function importHere(deps: CommandDeps, input: ConfigInput, format: string,
       const source = gunzipIfPacked(createReadStream(file), file);
       let counts = noImportCounts();
       try {
-        const done = await runImport(importDeps, { format, tenant, source, fileName: basename(file), runId: deps.randomId() }, (now) => {
-          counts = now;
-          bar.update(totalOf(results) + now.taken + now.repeated, null, 'records');
-        });
+        const done = await runImport(
+          importDeps,
+          { format, tenant, source, fileName: basename(file), runId: deps.randomId() },
+          (now) => {
+            counts = now;
+            bar.update(totalOf(results) + now.taken + now.repeated, null, 'records');
+          },
+        );
         results.push({ file, counts: done.counts, error: null });
       } catch (error) {
         results.push({ file, counts, error: (error as Error).message });
@@ -84,14 +110,24 @@ function totalOf(results: readonly FileResult[]): number {
   return results.reduce((sum, { counts }) => sum + counts.taken + counts.repeated, 0);
 }
 
-async function importThere(server: FoundServer, format: string, files: readonly string[], { tenant, log }: ImportOptions, bar: ProgressBar): Promise<FileResult[]> {
+async function importThere(
+  server: FoundServer,
+  format: string,
+  files: readonly string[],
+  { tenant, log }: ImportOptions,
+  bar: ProgressBar,
+): Promise<FileResult[]> {
   const results: FileResult[] = [];
   for (const file of files) {
     const query = new URLSearchParams({ tenant, log, file: basename(file) });
     try {
       // Small files whole: most exports are many small files, and a stream costs more than they do.
       const body = statSync(file).size < 8 * 1024 * 1024 ? await readFile(file) : createReadStream(file);
-      const answer = await requestServer(server, `/v1/imports/${format}?${query}`, { method: 'POST', body, type: 'application/octet-stream' });
+      const answer = await requestServer(server, `/v1/imports/${format}?${query}`, {
+        method: 'POST',
+        body,
+        type: 'application/octet-stream',
+      });
       const { counts } = (await answer.json()) as { counts: ImportCounts };
       results.push({ file, counts, error: null });
     } catch (error) {
@@ -102,9 +138,15 @@ async function importThere(server: FoundServer, format: string, files: readonly 
   return results;
 }
 
-function report(results: readonly FileResult[], format: string, { tenant, log }: ImportOptions, output: Output): number {
+function report(
+  results: readonly FileResult[],
+  format: string,
+  { tenant, log }: ImportOptions,
+  output: Output,
+): number {
   const sum = noImportCounts();
-  for (const { counts } of results) for (const name of Object.keys(sum) as (keyof ImportCounts)[]) sum[name] += counts[name];
+  for (const { counts } of results)
+    for (const name of Object.keys(sum) as (keyof ImportCounts)[]) sum[name] += counts[name];
   const failed = results.filter(({ error }) => error !== null);
   output.result({ format, tenant, log, files: results.length, counts: sum, failed });
   const number = (value: number) => value.toLocaleString('en').padStart(10);
@@ -112,9 +154,15 @@ function report(results: readonly FileResult[], format: string, { tenant, log }:
   output.line(`${number(sum.taken)} records taken`);
   output.line(`${number(sum.repeated)} repeats: in the log already, with the same bytes`);
   if (sum.reused > 0) output.line(`${number(sum.reused)} ids used again with other bytes`);
-  if (sum.unparsed > 0) output.line(`${number(sum.unparsed)} of all are not what ${format} says, and were taken as the bytes they are`);
+  if (sum.unparsed > 0)
+    output.line(
+      `${number(sum.unparsed)} of all are not what ${format} says, and were taken as the bytes they are`,
+    );
   if (sum.refused > 0) output.line(`${number(sum.refused)} refused: larger than 16 MiB`);
   for (const { file, error } of failed) output.line(`FAILED ${file}: ${error}`);
-  if (failed.length > 0) output.line('What was appended before a failure stays; the same import again takes the rest and counts repeats.');
+  if (failed.length > 0)
+    output.line(
+      'What was appended before a failure stays; the same import again takes the rest and counts repeats.',
+    );
   return failed.length > 0 || sum.refused > 0 ? EXIT.failed : EXIT.success;
 }

@@ -51,7 +51,10 @@ export class ProgressBar {
     this.#drawn = true;
     const rate = Math.round((done / (now - this.#begun)) * 1_000).toLocaleString('en');
     const share = total === null || total === 0 ? null : Math.min(1, done / total);
-    const bar = share === null ? '' : `[${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, '.')}] ${Math.floor(share * 100)}% `;
+    const bar =
+      share === null
+        ? ''
+        : `[${'#'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, '.')}] ${Math.floor(share * 100)}% `;
     process.stderr.write(`\r\u001b[K${this.#label} ${bar}${done.toLocaleString('en')} ${unit}, ${rate}/s`);
   }
 

@@ -17,7 +17,11 @@ interface Problem {
 }
 
 /** Asks a server. @throws the catalogue's error that its problem document names, or log-unavailable */
-export async function requestServer(server: FoundServer, path: string, request: ServerRequest = {}): Promise<Response> {
+export async function requestServer(
+  server: FoundServer,
+  path: string,
+  request: ServerRequest = {},
+): Promise<Response> {
   const headers: Record<string, string> = { authorization: `Bearer ${server.key}` };
   if (request.type !== undefined) headers['content-type'] = request.type;
   if (request.accept !== undefined) headers.accept = request.accept;
@@ -28,14 +32,21 @@ export async function requestServer(server: FoundServer, path: string, request: 
     answer = await fetch(`${server.url}${path}`, {
       method: request.method ?? 'GET',
       headers,
-      ...(body === undefined ? {} : { body: streamed ? (Readable.toWeb(body) as ReadableStream) : (body as BodyInit) }),
+      ...(body === undefined
+        ? {}
+        : { body: streamed ? (Readable.toWeb(body) as ReadableStream) : (body as BodyInit) }),
       ...(streamed ? { duplex: 'half' } : {}),
     } as RequestInit);
   } catch (cause) {
-    throw new EvidentError('log-unavailable', `the server at ${server.url} does not answer: ${((cause as Error).cause as Error | undefined)?.message ?? (cause as Error).message}`, { cause });
+    throw new EvidentError(
+      'log-unavailable',
+      `the server at ${server.url} does not answer: ${((cause as Error).cause as Error | undefined)?.message ?? (cause as Error).message}`,
+      { cause },
+    );
   }
   if (answer.ok || answer.status === 207) return answer;
   const problem = (await answer.json().catch(() => ({}))) as Problem;
-  const code = problem.code !== undefined && problem.code in ERRORS ? (problem.code as ErrorCode) : 'log-unavailable';
+  const code =
+    problem.code !== undefined && problem.code in ERRORS ? (problem.code as ErrorCode) : 'log-unavailable';
   throw new EvidentError(code, problem.detail ?? problem.title ?? `the server answered ${answer.status}`);
 }

@@ -14,7 +14,8 @@ export async function runStart(deps: CommandDeps, input: ConfigInput, output: Ou
   output.line(`  K           ${server.vkey}`);
   output.line(`  admin key   in ${server.keyFile} (readable by you alone)`);
   output.line();
-  for (const { log, partition, reason } of server.breaks) output.line(`  BREAK       ${log}/${partition} is stopped: ${reason}`);
+  for (const { log, partition, reason } of server.breaks)
+    output.line(`  BREAK       ${log}/${partition} is stopped: ${reason}`);
   if (server.breaks.length > 0) output.line();
   output.line('Give K to whoever shall check this log: everything that is signed here follows from it.');
   output.line();
@@ -24,7 +25,9 @@ export async function runStart(deps: CommandDeps, input: ConfigInput, output: Ou
   output.line('  npx evident verify');
   output.line('  npx evident api-key create --role writer --tenant acme');
   output.line();
-  output.line('Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.');
+  output.line(
+    'Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.',
+  );
   await untilSignal();
   output.line('Stopping …');
   await server.stop();

@@ -16,7 +16,9 @@ export async function runStatus(deps: CommandDeps, input: ConfigInput, output: O
     output.result({ name: data.name, tier: 'T0', partitions });
     output.line(`${data.name}   tier T0`);
     for (const { log, partition, next, sealed, stopped } of partitions) {
-      output.line(`  ${`${log}/${partition}`.padEnd(16)} ${next.toString().padStart(12)} records  ${sealed.toString().padStart(12)} sealed${stopped === null ? '' : `  STOPPED: ${stopped}`}`);
+      output.line(
+        `  ${`${log}/${partition}`.padEnd(16)} ${next.toString().padStart(12)} records  ${sealed.toString().padStart(12)} sealed${stopped === null ? '' : `  STOPPED: ${stopped}`}`,
+      );
     }
     return EXIT.success;
   } finally {

@@ -5,9 +5,16 @@ import { requestServer } from './request.ts';
 import { requireTarget, type TargetOptions } from './target.ts';
 
 /** Follows a log: leaf lines as they are appended, until interrupted. */
-export async function runTail(deps: CommandDeps, input: ConfigInput, options: TargetOptions & { log: string; limit?: number }, output: Output): Promise<number> {
+export async function runTail(
+  deps: CommandDeps,
+  input: ConfigInput,
+  options: TargetOptions & { log: string; limit?: number },
+  output: Output,
+): Promise<number> {
   const server = await requireTarget(deps, input, options);
-  const answer = await requestServer(server, `/v1/logs/${encodeURIComponent(options.log)}/tail`, { accept: 'text/event-stream' });
+  const answer = await requestServer(server, `/v1/logs/${encodeURIComponent(options.log)}/tail`, {
+    accept: 'text/event-stream',
+  });
   if (!output.json) process.stderr.write(`following ${options.log} at ${server.url}; interrupt to end\n`);
   let left = options.limit ?? Number.POSITIVE_INFINITY;
   for await (const data of eventsOf(answer)) {

@@ -10,10 +10,18 @@ export interface TargetOptions {
 }
 
 /** The server that a command talks to: the one of --url, or the one that holds the data directory; null: none. */
-export async function findTarget(deps: CommandDeps, input: ConfigInput, options: TargetOptions): Promise<FoundServer | null> {
+export async function findTarget(
+  deps: CommandDeps,
+  input: ConfigInput,
+  options: TargetOptions,
+): Promise<FoundServer | null> {
   if (options.url === undefined) return deps.findServer(input.data ?? './evident-data');
   const key = options.keyFile === undefined ? deps.environment.EVIDENT_API_KEY : readKey(options.keyFile);
-  if (key === undefined || key === '') throw new EvidentError('usage-invalid', 'with --url a key is needed: --key-file FILE, or EVIDENT_API_KEY');
+  if (key === undefined || key === '')
+    throw new EvidentError(
+      'usage-invalid',
+      'with --url a key is needed: --key-file FILE, or EVIDENT_API_KEY',
+    );
   return { url: options.url.replace(/\/$/, ''), key };
 }
 
@@ -21,15 +29,26 @@ function readKey(file: string): string {
   try {
     return readFileSync(file, 'utf8').trim();
   } catch (cause) {
-    throw new EvidentError('usage-invalid', `the key file ${file} can't be read: ${(cause as Error).message}`, { cause });
+    throw new EvidentError(
+      'usage-invalid',
+      `the key file ${file} can't be read: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 
 /** As `findTarget`, for commands that only a server can serve. */
-export async function requireTarget(deps: CommandDeps, input: ConfigInput, options: TargetOptions): Promise<FoundServer> {
+export async function requireTarget(
+  deps: CommandDeps,
+  input: ConfigInput,
+  options: TargetOptions,
+): Promise<FoundServer> {
   const server = await findTarget(deps, input, options);
   if (server === null) {
-    throw new EvidentError('usage-invalid', `no server holds ${input.data ?? './evident-data'}: start one with evident start, or name one with --url`);
+    throw new EvidentError(
+      'usage-invalid',
+      `no server holds ${input.data ?? './evident-data'}: start one with evident start, or name one with --url`,
+    );
   }
   return server;
 }

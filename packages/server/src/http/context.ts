@@ -2,8 +2,8 @@
 
 import { EvidentError } from '@evident/core/errors.ts';
 import { checkLogName } from '@evident/core/record.ts';
-import type { Principal } from '../access/authorise.ts';
 import type { Role } from '../access/api-keys.ts';
+import type { Principal } from '../access/authorise.ts';
 import type { Log } from '../log/log.ts';
 import type { Admission } from './admission.ts';
 import type { HttpDeps } from './deps.ts';
@@ -40,7 +40,9 @@ declare module 'fastify' {
 export function findLog(context: HttpContext, name: unknown): Log {
   const log = context.deps.logs.get(checkLogName(name));
   if (log === undefined) {
-    throw new EvidentError('log-unknown', `log: there is no log ${name}`, { context: { field: 'log', log: String(name) } });
+    throw new EvidentError('log-unknown', `log: there is no log ${name}`, {
+      context: { field: 'log', log: String(name) },
+    });
   }
   return log;
 }
@@ -49,9 +51,13 @@ export function findLog(context: HttpContext, name: unknown): Log {
 export function findPartition(log: Log, text: string): number {
   const partition = Number(text);
   if (partition < log.partitions) return partition;
-  throw new EvidentError('not-found', `partition: ${log.name} has ${log.partitions} partitions, counted from 0`, {
-    context: { field: 'partition', log: log.name },
-  });
+  throw new EvidentError(
+    'not-found',
+    `partition: ${log.name} has ${log.partitions} partitions, counted from 0`,
+    {
+      context: { field: 'partition', log: log.name },
+    },
+  );
 }
 
 export function overloaded(what: string): EvidentError {

@@ -1,7 +1,7 @@
 /** Every answer that is not what the caller hoped for: faults, unknown routes, and bytes that are no HTTP. */
 
-import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import { type ErrorCode, EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { HttpContext } from './context.ts';
@@ -21,8 +21,14 @@ const CODE_OF_PARSER: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** Answers a problem document. */
-export function sendProblem(context: HttpContext, request: FastifyRequest, reply: FastifyReply, problem: Problem): FastifyReply {
-  if (problem.retryable && problem.status === 503) reply.header('retry-after', context.limits.retryAfterSeconds);
+export function sendProblem(
+  context: HttpContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem,
+): FastifyReply {
+  if (problem.retryable && problem.status === 503)
+    reply.header('retry-after', context.limits.retryAfterSeconds);
   if (problem.code === 'unauthenticated') reply.header('www-authenticate', 'Bearer realm="evident"');
   if (leavesMuchUnread(context, request)) reply.header('connection', 'close');
   // As bytes: to text the framework would add a charset, which this media type does not have.
@@ -46,7 +52,13 @@ export function problemOfError(context: HttpContext, request: FastifyRequest, er
   const problem = problemOf(known.code, known.message, known.context.field);
   if (problem.status >= 500) {
     const quiet = known.code === 'overloaded' || known.code === 'shutting-down';
-    const fields = { requestId: request.id, method: request.method, url: request.url, code: known.code, err: error };
+    const fields = {
+      requestId: request.id,
+      method: request.method,
+      url: request.url,
+      code: known.code,
+      err: error,
+    };
     // Overload is counted, not logged: a line per refused request would be load on top of load.
     if (!quiet) context.deps.logger.error(fields, 'a request failed');
   }
@@ -87,17 +99,25 @@ export class RouteTable {
 
   /** The methods of a path that is not served with the one that was asked for; none for an unknown path. */
   methodsOf(path: string): string[] {
-    const all = [...this.#paths.values()].filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => [...methods]);
+    const all = [...this.#paths.values()]
+      .filter(({ pattern }) => pattern.test(path))
+      .flatMap(({ methods }) => [...methods]);
     return [...new Set(all)].sort();
   }
 }
 
 function patternOf(url: string): RegExp {
-  const parts = url.split('/').map((part) => (part.startsWith(':') ? '[^/]+' : part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')));
+  const parts = url
+    .split('/')
+    .map((part) => (part.startsWith(':') ? '[^/]+' : part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')));
   return new RegExp(`^${parts.join('/')}$`);
 }
 
-export function problemOfUnknownRoute(routes: RouteTable, request: FastifyRequest, reply: FastifyReply): Problem {
+export function problemOfUnknownRoute(
+  routes: RouteTable,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Problem {
   const path = request.url.split('?', 1)[0];
   const methods = routes.methodsOf(path);
   if (methods.length === 0) return problemOf('not-found', `There is nothing at ${path}.`);
@@ -129,6 +149,9 @@ export function answerOnSocket(socket: Socket, problem: Problem, requestId: stri
 export function problemOfParserError(error: { code?: string; message: string }): Problem | null {
   if (error.code === 'ECONNRESET' || error.code === 'EPIPE') return null;
   const code = CODE_OF_PARSER[error.code ?? ''] ?? 'request-malformed';
-  const detail = code === 'request-malformed' ? `The bytes are no HTTP request (${error.code ?? 'unknown fault'}).` : error.message;
+  const detail =
+    code === 'request-malformed'
+      ? `The bytes are no HTTP request (${error.code ?? 'unknown fault'}).`
+      : error.message;
   return problemOf(code, detail);
 }

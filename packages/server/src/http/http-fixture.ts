@@ -10,7 +10,12 @@ import { type AccessDeps, createApiKey, type Role } from '../access/api-keys.ts'
 import { VerifiedKeys } from '../access/verified-keys.ts';
 import type { Log } from '../log/log.ts';
 import { MemoryApiKeyStore } from '../stores/memory/api-keys.ts';
-import { makeMemoryLogState, MemoryLog, type MemoryLogHooks, type MemoryLogState } from '../stores/memory/log.ts';
+import {
+  MemoryLog,
+  type MemoryLogHooks,
+  type MemoryLogState,
+  makeMemoryLogState,
+} from '../stores/memory/log.ts';
 import type { HttpDeps } from './deps.ts';
 import { buildServer } from './server.ts';
 
@@ -41,11 +46,16 @@ export interface TestServerOptions extends Partial<HttpDeps> {
 const LOGS = ['audit', 'clicks', 'heads', 'windows'];
 const WHO = ['writer:acme', 'writer:other', 'auditor:acme', 'auditor', 'admin:acme', 'admin'];
 
-export async function openTestServer(test: TestContext, options: TestServerOptions = {}): Promise<TestServer> {
+export async function openTestServer(
+  test: TestContext,
+  options: TestServerOptions = {},
+): Promise<TestServer> {
   const { hooks, ...over } = options;
   const now = 1_800_000_000_000_000n;
   const states = new Map(LOGS.map((name) => [name, makeMemoryLogState(name, name === 'audit' ? 3 : 1, now)]));
-  const logs = new Map<string, Log>([...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]));
+  const logs = new Map<string, Log>(
+    [...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]),
+  );
   const monotonic = () => performance.now();
   const access: AccessDeps = {
     store: new MemoryApiKeyStore(),
@@ -58,13 +68,23 @@ export async function openTestServer(test: TestContext, options: TestServerOptio
   const note = (fields: object, message: string) => logged.push({ fields: { ...fields }, message });
   const app = buildServer({
     logs,
-    objects: { put: async (tenant, sha256, body) => void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body) },
+    objects: {
+      put: async (tenant, sha256, body) =>
+        void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body),
+    },
     apiKeys: access,
     tenantSecret: async (tenant) => createHash('sha256').update(tenant).digest(),
     openOccurrenceStore: () => assert.fail('no test has that many lines'),
     heads: {
       newest: async (log, partition) => (log === 'audit' && partition === 0 ? NOTE : null),
-      keys: async () => [{ origin: 'evident.invalid/x/audit/0', vkey: 'evident.invalid/x/audit/0+00000000+AQ==', from: 0n, to: null }],
+      keys: async () => [
+        {
+          origin: 'evident.invalid/x/audit/0',
+          vkey: 'evident.invalid/x/audit/0+00000000+AQ==',
+          from: 0n,
+          to: null,
+        },
+      ],
     },
     status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
     metrics: new Registry(),
@@ -74,6 +94,8 @@ export async function openTestServer(test: TestContext, options: TestServerOptio
     randomId: randomUUID,
     logger: { info: note, warn: note, error: note },
     ...over,
+    // Tests leave half requests behind.
+    limits: { closeMsMax: 200, ...over.limits },
   });
   await app.ready();
   test.after(() => app.close());
@@ -90,8 +112,16 @@ export async function openTestServer(test: TestContext, options: TestServerOptio
     return response;
   };
   const append: TestServer['append'] = (items, as = 'writer:acme') =>
-    send(as, { method: 'POST', url: '/v1/logs/audit/records', headers: { 'content-type': 'application/json' }, payload: JSON.stringify(items) });
-  const content = () => JSON.stringify([...states], (_name, value) => (typeof value === 'bigint' ? `${value}` : value instanceof Map ? [...value] : value));
+    send(as, {
+      method: 'POST',
+      url: '/v1/logs/audit/records',
+      headers: { 'content-type': 'application/json' },
+      payload: JSON.stringify(items),
+    });
+  const content = () =>
+    JSON.stringify([...states], (_name, value) =>
+      typeof value === 'bigint' ? `${value}` : value instanceof Map ? [...value] : value,
+    );
   const listen = async () => {
     const url = await app.listen({ host: '127.0.0.1', port: 0 });
     return { url, port: Number(new URL(url).port) };
@@ -104,7 +134,10 @@ export function envelope(over: Record<string, unknown> = {}): Record<string, unk
   return { id: randomUUID(), type: 'note', key: 'acme/usr_1', schema: 0, body: { n: 1 }, ...over };
 }
 
-export function auditEvent(over: Record<string, unknown> = {}, bodyOver: Record<string, unknown> = {}): Record<string, unknown> {
+export function auditEvent(
+  over: Record<string, unknown> = {},
+  bodyOver: Record<string, unknown> = {},
+): Record<string, unknown> {
   const id = randomUUID();
   const body = {
     event_id: id,
@@ -148,7 +181,9 @@ class DocumentCheck {
     assert.match(String(response.headers['x-request-id']), /^[A-Za-z0-9-]{1,64}$/);
     const path = String(request.url).split('?', 1)[0];
     const method = (request.method ?? 'GET').toLowerCase();
-    const known = Object.entries(this.#document.paths).find(([template]) => new RegExp(`^${template.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(path));
+    const known = Object.entries(this.#document.paths).find(([template]) =>
+      new RegExp(`^${template.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(path),
+    );
     const operation = known?.[1][method];
     if (operation === undefined) return;
     const where = `${method} ${known?.[0]} ${response.statusCode}`;
@@ -159,14 +194,19 @@ class DocumentCheck {
     const [, media] = Object.entries(declared.content).find(([name]) => name.split(';', 1)[0] === type) ?? [];
     assert.ok(media, `${where}: ${type} is not in the document`);
     if (!/[/+]json$/.test(type)) return;
-    assert.ok(this.#schemaOf(media.schema).Check(response.json()), `${where} is not as its schema says: ${response.body.slice(0, 600)}`);
+    assert.ok(
+      this.#schemaOf(media.schema).Check(response.json()),
+      `${where} is not as its schema says: ${response.body.slice(0, 600)}`,
+    );
   }
 
   #schemaOf(schema: object): ReturnType<typeof Compile> {
     const known = this.#compiled.get(schema);
     if (known !== undefined) return known;
     const text = JSON.stringify(schema).replaceAll('#/components/schemas/', '#/$defs/');
-    const defs = JSON.parse(JSON.stringify(this.#document.components.schemas).replaceAll('#/components/schemas/', '#/$defs/'));
+    const defs = JSON.parse(
+      JSON.stringify(this.#document.components.schemas).replaceAll('#/components/schemas/', '#/$defs/'),
+    );
     const compiled = Compile({ ...JSON.parse(text), $defs: defs });
     this.#compiled.set(schema, compiled);
     return compiled;

@@ -20,12 +20,16 @@ import { jsonAnswer, problems, TenantQuery } from './schemas.ts';
 
 const LOG_OF_IMPORTS = 'audit';
 
-const Params = Type.Object({ format: Type.String({ description: `One of ${Object.keys(FORMATS).join(', ')}` }) });
+const Params = Type.Object({
+  format: Type.String({ description: `One of ${Object.keys(FORMATS).join(', ')}` }),
+});
 const Query = Type.Object(
   {
     tenant: Type.Optional(TenantQuery),
     log: Type.Optional(Type.String({ description: `Name of the log; default ${LOG_OF_IMPORTS}` })),
-    file: Type.Optional(Type.String({ maxLength: 1024, description: 'Name of the file; its last part is recorded' })),
+    file: Type.Optional(
+      Type.String({ maxLength: 1024, description: 'Name of the file; its last part is recorded' }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -39,7 +43,10 @@ const Report = Type.Object(
       { additionalProperties: false },
     ),
     refused: Type.Array(
-      Type.Object({ unit: Type.Enum(['line', 'element']), number: Count, size: Count }, { additionalProperties: false }),
+      Type.Object(
+        { unit: Type.Enum(['line', 'element']), number: Count, size: Count },
+        { additionalProperties: false },
+      ),
       { description: 'The first pieces over 16 MiB; all are counted' },
     ),
   },
@@ -49,7 +56,8 @@ const Report = Type.Object(
 const SCHEMA = {
   operationId: 'importFile',
   summary: 'Import a file, packed with gzip or not',
-  description: 'Not one transaction: what was appended before an error or a broken connection stays. Send the whole file again; ids follow from its content.',
+  description:
+    'Not one transaction: what was appended before an error or a broken connection stays. Send the whole file again; ids follow from its content.',
   security: NEEDS_KEY,
   params: Params,
   querystring: Query,
@@ -94,7 +102,8 @@ export function importRoutes(app: FastifyInstance, context: HttpContext): void {
     async (request) => {
       const target = targetOf(context, request);
       const ticket = context.imports.admit(1);
-      if (ticket === null) throw overloaded(`${context.limits.importsMax} imports run already. Nothing of this one was taken.`);
+      if (ticket === null)
+        throw overloaded(`${context.limits.importsMax} imports run already. Nothing of this one was taken.`);
       try {
         const run = context.deps.randomId();
         const { counts, refused } = await importFile(context, target, run, request.body as Readable);
@@ -110,7 +119,9 @@ export function importRoutes(app: FastifyInstance, context: HttpContext): void {
 function targetOf(context: HttpContext, request: FastifyRequest): ImportTarget {
   const { format } = request.params as { format: string };
   if (!isImportFormatName(format)) {
-    throw new EvidentError('not-found', `format: one of ${Object.keys(FORMATS).join(', ')} is expected`, { context: { field: 'format' } });
+    throw new EvidentError('not-found', `format: one of ${Object.keys(FORMATS).join(', ')} is expected`, {
+      context: { field: 'format' },
+    });
   }
   const { tenant: named, log = LOG_OF_IMPORTS, file } = request.query as Static<typeof Query>;
   checkWritableLog(log);
@@ -118,7 +129,12 @@ function targetOf(context: HttpContext, request: FastifyRequest): ImportTarget {
   return { format, log, tenant: tenantOf(request.principal as Principal, named), file };
 }
 
-async function importFile(context: HttpContext, target: ImportTarget, runId: string, body: Readable): Promise<ImportReport> {
+async function importFile(
+  context: HttpContext,
+  target: ImportTarget,
+  runId: string,
+  body: Readable,
+): Promise<ImportReport> {
   const { deps, stopping } = context;
   const source = detach(body, stopping);
   let counts = noImportCounts();
@@ -158,7 +174,10 @@ async function importFile(context: HttpContext, target: ImportTarget, runId: str
 function detach(body: Readable, stopping: AbortSignal): PassThrough {
   const source = new PassThrough();
   const stop = () => source.destroy(shuttingDown());
-  const broken = (cause?: Error) => source.destroy(new EvidentError('request-malformed', 'The connection broke before the end of the file.', { cause }));
+  const broken = (cause?: Error) =>
+    source.destroy(
+      new EvidentError('request-malformed', 'The connection broke before the end of the file.', { cause }),
+    );
   body.once('error', broken).once('close', () => {
     if (!body.readableEnded) broken();
   });

@@ -14,13 +14,27 @@ describe('POST /v1/logs/{log}/records', () => {
     const array = await server.append(items);
     assert.equal(array.statusCode, 201, array.body);
     const answer = array.json();
-    assert.deepEqual({ log: answer.log, appended: answer.appended, repeats: answer.repeats, refused: answer.refused }, { log: 'audit', appended: 2, repeats: 0, refused: 0 });
-    assert.deepEqual(answer.results.map(({ id }: { id: string }) => id), items.map(({ id }) => id));
+    assert.deepEqual(
+      { log: answer.log, appended: answer.appended, repeats: answer.repeats, refused: answer.refused },
+      { log: 'audit', appended: 2, repeats: 0, refused: 0 },
+    );
+    assert.deepEqual(
+      answer.results.map(({ id }: { id: string }) => id),
+      items.map(({ id }) => id),
+    );
     assert.equal(answer.results[0].appended_at, '2027-01-15T08:00:00.000000Z');
-    const object = await server.send('writer:acme', { ...RECORDS, headers: JSON_TYPE, payload: JSON.stringify({ records: [envelope()] }) });
+    const object = await server.send('writer:acme', {
+      ...RECORDS,
+      headers: JSON_TYPE,
+      payload: JSON.stringify({ records: [envelope()] }),
+    });
     assert.equal(object.statusCode, 201);
     const lines = `${JSON.stringify(envelope())}\r\n\n${JSON.stringify(envelope())}`;
-    const ndjson = await server.send('writer:acme', { ...RECORDS, headers: { 'content-type': 'Application/X-NDJSON; charset=utf-8' }, payload: lines });
+    const ndjson = await server.send('writer:acme', {
+      ...RECORDS,
+      headers: { 'content-type': 'Application/X-NDJSON; charset=utf-8' },
+      payload: lines,
+    });
     assert.equal(ndjson.statusCode, 201, ndjson.body);
     assert.equal(ndjson.json().appended, 2);
   });
@@ -63,12 +77,19 @@ describe('POST /v1/logs/{log}/records', () => {
     const alone = await server.append([{ ...item, body: { n: 2 } }]);
     assert.equal(alone.statusCode, 409);
     assert.equal(alone.json().results[0].problem.code, 'id-reused');
-    const mixed = await server.append([envelope(), { ...item, body: { n: 2 } }, envelope({ type: 'log.hour' })]);
+    const mixed = await server.append([
+      envelope(),
+      { ...item, body: { n: 2 } },
+      envelope({ type: 'log.hour' }),
+    ]);
     assert.equal(mixed.statusCode, 207);
     const { results, appended, refused } = mixed.json();
     assert.deepEqual([appended, refused], [1, 2]);
     assert.deepEqual([results[1].index, results[1].id, results[1].problem.status], [1, item.id, 409]);
-    assert.deepEqual([results[2].index, results[2].problem.code, results[2].problem.field], [2, 'field-reserved', 'type']);
+    assert.deepEqual(
+      [results[2].index, results[2].problem.code, results[2].problem.field],
+      [2, 'field-reserved', 'type'],
+    );
   });
 
   it('answers 422 when all items are refused, for several reasons', async (test) => {
@@ -87,7 +108,13 @@ describe('POST /v1/logs/{log}/records', () => {
 
   it('takes an admin that names a tenant, and refuses one that names none', async (test) => {
     const server = await openTestServer(test);
-    const send = (as: string, query: string) => server.send(as, { method: 'POST', url: `/v1/logs/audit/records${query}`, headers: JSON_TYPE, payload: JSON.stringify([envelope()]) });
+    const send = (as: string, query: string) =>
+      server.send(as, {
+        method: 'POST',
+        url: `/v1/logs/audit/records${query}`,
+        headers: JSON_TYPE,
+        payload: JSON.stringify([envelope()]),
+      });
     assert.equal((await send('admin', '?tenant=acme')).statusCode, 201);
     assert.equal((await send('admin:acme', '')).statusCode, 201);
     assert.equal((await send('writer:acme', '?tenant=acme')).statusCode, 201);
@@ -101,7 +128,11 @@ describe('POST /v1/logs/{log}/records', () => {
       ['writer:acme', '?tenant=other', 403, 'tenant-forbidden'],
     ] as const) {
       const response = await send(as, query);
-      assert.deepEqual([response.statusCode, response.json().code, response.json().field], [status, code, 'tenant'], `${as} ${query}`);
+      assert.deepEqual(
+        [response.statusCode, response.json().code, response.json().field],
+        [status, code, 'tenant'],
+        `${as} ${query}`,
+      );
     }
     assert.equal(server.content(), content);
   });
@@ -120,7 +151,10 @@ describe('POST /v1/logs/{log}/records', () => {
     ] as const) {
       code = fault;
       const response = await server.append([envelope()]);
-      assert.deepEqual([response.statusCode, response.json().code, response.headers['retry-after']], [status, fault, retryAfter]);
+      assert.deepEqual(
+        [response.statusCode, response.json().code, response.headers['retry-after']],
+        [status, fault, retryAfter],
+      );
       if (fault !== 'partition-stopped') assert.doesNotMatch(response.body, /ECONNREFUSED|10\.1/);
       assert.equal(server.logged.at(-1)?.fields.code, fault);
     }

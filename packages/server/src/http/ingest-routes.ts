@@ -5,13 +5,22 @@ import { checkWritableLog } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { type Principal, tenantOf } from '../access/authorise.ts';
-import { ingest, type ItemResult, refuseEmpty, summarise } from '../ingest/ingest.ts';
+import { type ItemResult, ingest, refuseEmpty, summarise } from '../ingest/ingest.ts';
 import type { Ticket } from './admission.ts';
 import { findLog, type HttpContext, overloaded } from './context.ts';
 import { answerOnSocket } from './faults.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { problemOf, STATUS_OF } from './problem.ts';
-import { answer, Instant, jsonAnswer, LogParams, Position, problems, reference, TenantQuery } from './schemas.ts';
+import {
+  answer,
+  Instant,
+  jsonAnswer,
+  LogParams,
+  Position,
+  problems,
+  reference,
+  TenantQuery,
+} from './schemas.ts';
 
 const Query = Type.Object({ tenant: Type.Optional(TenantQuery) }, { additionalProperties: false });
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' });
@@ -22,7 +31,9 @@ const EnvelopeSchema = Type.Object(
     type: Type.String({ maxLength: 128 }),
     key: Type.String({ description: 'Records of one key keep their order; at most 512 bytes' }),
     schema: Type.Integer({ minimum: 0, maximum: 1, description: '1 for audit.event, 0 for any other type' }),
-    meta: Type.Optional(Type.Union([Type.Record(Type.String(), Type.Union([Type.String(), Type.Integer()])), Type.Null()])),
+    meta: Type.Optional(
+      Type.Union([Type.Record(Type.String(), Type.Union([Type.String(), Type.Integer()])), Type.Null()]),
+    ),
     body: Type.Unknown({ description: 'Any JSON; kept byte for byte' }),
   },
   { additionalProperties: false },
@@ -34,7 +45,13 @@ export const ResultsSchema = Type.Object(
     results: Type.Array(
       Type.Union([
         Type.Object(
-          { status: Type.Literal('appended'), id: Uuid, partition: Type.Integer(), position: Position, appended_at: Instant },
+          {
+            status: Type.Literal('appended'),
+            id: Uuid,
+            partition: Type.Integer(),
+            position: Position,
+            appended_at: Instant,
+          },
           { additionalProperties: false },
         ),
         Type.Object(
@@ -42,7 +59,12 @@ export const ResultsSchema = Type.Object(
           { additionalProperties: false },
         ),
         Type.Object(
-          { status: Type.Literal('refused'), index: Type.Integer(), id: Type.Optional(Type.String()), problem: reference('Problem') },
+          {
+            status: Type.Literal('refused'),
+            index: Type.Integer(),
+            id: Type.Optional(Type.String()),
+            problem: reference('Problem'),
+          },
           { additionalProperties: false },
         ),
       ]),
@@ -92,7 +114,10 @@ const SCHEMA = {
   body: {
     content: {
       'application/json': {
-        schema: Type.Union([Type.Array(EnvelopeSchema), Type.Object({ records: Type.Array(EnvelopeSchema) }, { additionalProperties: false })]),
+        schema: Type.Union([
+          Type.Array(EnvelopeSchema),
+          Type.Object({ records: Type.Array(EnvelopeSchema) }, { additionalProperties: false }),
+        ]),
       },
       'application/x-ndjson': { schema: Type.String({ description: 'One envelope a line' }) },
     },
@@ -106,7 +131,11 @@ const SCHEMA = {
     403: refusedOr(403),
     409: refusedOr(409),
     413: refusedOr(413),
-    422: answer('Every item was refused, not all for one reason', 'application/json', reference('IngestResults')),
+    422: answer(
+      'Every item was refused, not all for one reason',
+      'application/json',
+      reference('IngestResults'),
+    ),
   },
 };
 
@@ -122,7 +151,11 @@ export function ingestRoutes(app: FastifyInstance, context: HttpContext): void {
   const { limits } = context;
   const admitted = new WeakMap<FastifyRequest, Admitted>();
   const types = ['application/json', 'application/x-ndjson'];
-  app.addContentTypeParser(types, { parseAs: 'buffer', bodyLimit: limits.requestBytesMax }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser(
+    types,
+    { parseAs: 'buffer', bodyLimit: limits.requestBytesMax },
+    (_request, body, done) => done(null, body),
+  );
   app.post<{ Params: Static<typeof LogParams>; Querystring: Static<typeof Query> }>(
     '/v1/logs/:log/records',
     {
@@ -155,25 +188,40 @@ function refuseEarly(context: HttpContext, request: FastifyRequest): void {
   tenantOf(request.principal as Principal, (request.query as { tenant?: string }).tenant);
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') {
-    throw new EvidentError('media-type-unsupported', `The Content-Encoding is ${encoding}; this route reads application/json and application/x-ndjson, not packed.`);
+    throw new EvidentError(
+      'media-type-unsupported',
+      `The Content-Encoding is ${encoding}; this route reads application/json and application/x-ndjson, not packed.`,
+    );
   }
   const { requestBytesMax } = context.limits;
   const length = Number(request.headers['content-length'] ?? 0);
   if (length > requestBytesMax) {
-    throw new EvidentError('body-too-large', `The request has ${length} bytes; the limit is ${requestBytesMax}.`);
+    throw new EvidentError(
+      'body-too-large',
+      `The request has ${length} bytes; the limit is ${requestBytesMax}.`,
+    );
   }
 }
 
 /** Reserves what the body may take. It is given back when the append has ended, or the request has without one. */
-function admit({ admission, limits, deps }: HttpContext, request: FastifyRequest, reply: FastifyReply): Admitted {
+function admit(
+  { admission, limits, deps }: HttpContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Admitted {
   const length = request.headers['content-length'];
   const bytes = length === undefined ? limits.requestBytesMax : Number(length);
   const ticket = admission.admit(bytes);
   if (ticket === null) {
-    throw overloaded(`The server holds ${admission.bytes + deps.waitingBytes()} bytes that wait for the log; the limit is ${limits.inFlightBytesMax}. Nothing of this request was taken.`);
+    throw overloaded(
+      `The server holds ${admission.bytes + deps.waitingBytes()} bytes that wait for the log; the limit is ${limits.inFlightBytesMax}. Nothing of this request was taken.`,
+    );
   }
   const deadline = setTimeout(() => {
-    const problem = problemOf('request-timeout', `The body did not arrive within ${limits.bodyMsMax} ms; nothing of it was taken.`);
+    const problem = problemOf(
+      'request-timeout',
+      `The body did not arrive within ${limits.bodyMsMax} ms; nothing of it was taken.`,
+    );
     answerOnSocket(request.raw.socket, problem, request.id);
   }, limits.bodyMsMax);
   const held: Admitted = { ticket, deadline, isAppending: false };

@@ -11,6 +11,8 @@ export interface HttpLimits {
   readonly headersMsMax: number;
   /** Milliseconds without a byte in either direction after which a connection is closed. */
   readonly idleMsMax: number;
+  /** Milliseconds that `close()` waits for requests that have begun; then their connections are cut. */
+  readonly closeMsMax: number;
   /** Imports that run at once; each may hold about 100 MiB. */
   readonly importsMax: number;
   /** Most records of one page. */
@@ -41,6 +43,7 @@ export const HTTP_LIMITS: HttpLimits = {
   bodyMsMax: 60_000,
   headersMsMax: 20_000,
   idleMsMax: 75_000,
+  closeMsMax: 10_000,
   importsMax: 2,
   pageRecordsMax: 1_000,
   pageBytesMax: 4 * MIB,

@@ -11,9 +11,15 @@ describe('GET /v1/logs', () => {
     await server.append([envelope(), envelope()]);
     server.states.get('audit')!.partitions[1].stopped = 'storage contradicts head 7';
     const { logs } = (await server.send('writer:acme', { url: '/v1/logs' })).json();
-    assert.deepEqual(logs.map(({ log }: { log: string }) => log), ['audit', 'clicks', 'heads', 'windows']);
+    assert.deepEqual(
+      logs.map(({ log }: { log: string }) => log),
+      ['audit', 'clicks', 'heads', 'windows'],
+    );
     const audit = logs[0].partitions;
-    assert.equal(audit.reduce((sum: number, { next }: { next: string }) => sum + Number(next), 0), 2);
+    assert.equal(
+      audit.reduce((sum: number, { next }: { next: string }) => sum + Number(next), 0),
+      2,
+    );
     assert.equal(audit[1].stopped, 'storage contradicts head 7');
     assert.equal(audit[0].sealed, '0');
   });
@@ -22,7 +28,13 @@ describe('GET /v1/logs', () => {
 describe('GET /v1/logs/{log}/partitions/{p}/records', () => {
   it('gives leaf lines, byte for byte what the tree hashes, and where the next page begins', async (test) => {
     const server = await openTestServer(test);
-    for (let i = 0; i < 7; i++) await server.send('writer:acme', { method: 'POST', url: '/v1/logs/clicks/records', headers: { 'content-type': 'application/json' }, payload: JSON.stringify([envelope()]) });
+    for (let i = 0; i < 7; i++)
+      await server.send('writer:acme', {
+        method: 'POST',
+        url: '/v1/logs/clicks/records',
+        headers: { 'content-type': 'application/json' },
+        payload: JSON.stringify([envelope()]),
+      });
     const records = server.states.get('clicks')!.partitions[0].records;
     const seen: string[] = [];
     let next = '0';
@@ -35,13 +47,21 @@ describe('GET /v1/logs/{log}/partitions/{p}/records', () => {
       next = String(page.headers['evident-next-position']);
     }
     assert.equal(next, '7');
-    assert.deepEqual(seen, records.map((record) => Buffer.from(leafOf(record!)).toString()));
+    assert.deepEqual(
+      seen,
+      records.map((record) => Buffer.from(leafOf(record!)).toString()),
+    );
   });
 
   it('ends a page by its bytes, and at most a step later', async (test) => {
     const server = await openTestServer(test, { limits: { pageBytesMax: 1_000, readRecordsMax: 2 } });
     const items = Array.from({ length: 20 }, () => envelope({ body: 'x'.repeat(400) }));
-    await server.send('writer:acme', { method: 'POST', url: '/v1/logs/clicks/records', headers: { 'content-type': 'application/json' }, payload: JSON.stringify(items) });
+    await server.send('writer:acme', {
+      method: 'POST',
+      url: '/v1/logs/clicks/records',
+      headers: { 'content-type': 'application/json' },
+      payload: JSON.stringify(items),
+    });
     const page = await server.send('auditor', { url: PAGE });
     assert.equal(page.headers['evident-next-position'], '2');
     assert.ok(page.body.length < 2_000);
@@ -50,7 +70,12 @@ describe('GET /v1/logs/{log}/partitions/{p}/records', () => {
   it('moves a reader of one tenant past the records of others within a bound, without a word about them', async (test) => {
     const server = await openTestServer(test, { limits: { scanPositionsMax: 10, readRecordsMax: 4 } });
     const send = (as: string, count: number) =>
-      server.send(as, { method: 'POST', url: '/v1/logs/clicks/records', headers: { 'content-type': 'application/json' }, payload: JSON.stringify(Array.from({ length: count }, () => envelope())) });
+      server.send(as, {
+        method: 'POST',
+        url: '/v1/logs/clicks/records',
+        headers: { 'content-type': 'application/json' },
+        payload: JSON.stringify(Array.from({ length: count }, () => envelope())),
+      });
     await send('writer:other', 15);
     await send('writer:acme', 1);
     const first = await server.send('auditor:acme', { url: PAGE });
@@ -77,7 +102,10 @@ describe('GET /v1/logs/{log}/partitions/{p}/records', () => {
       reading.resolve();
       await gate.promise;
     };
-    const server = await openTestServer(test, { hooks: { before }, limits: { pageBytesMax: 1_000, pagesBytesMax: 3_000 } });
+    const server = await openTestServer(test, {
+      hooks: { before },
+      limits: { pageBytesMax: 1_000, pagesBytesMax: 3_000 },
+    });
     const first = server.send('auditor', { url: PAGE });
     await reading.promise;
     const second = await server.send('auditor', { url: PAGE });
@@ -94,13 +122,18 @@ describe('GET /v1/logs/{log}/partitions/{p}/head', () => {
     const head = await server.send('writer:acme', { url: '/v1/logs/audit/partitions/0/head' });
     assert.equal(head.headers['content-type'], 'text/plain; charset=utf-8');
     assert.deepEqual(head.rawPayload, Buffer.from(NOTE));
-    assert.equal((await server.send('writer:acme', { url: '/v1/logs/audit/partitions/1/head' })).statusCode, 404);
+    assert.equal(
+      (await server.send('writer:acme', { url: '/v1/logs/audit/partitions/1/head' })).statusCode,
+      404,
+    );
   });
 });
 
 describe('routes of operation', () => {
   it('say that the process lives even when it is not ready, and why it is not', async (test) => {
-    const server = await openTestServer(test, { ready: async () => ({ ready: false, reasons: ['the log cannot be reached'] }) });
+    const server = await openTestServer(test, {
+      ready: async () => ({ ready: false, reasons: ['the log cannot be reached'] }),
+    });
     assert.equal((await server.send(null, { url: '/healthz' })).statusCode, 200);
     const ready = await server.send(null, { url: '/readyz' });
     assert.deepEqual([ready.statusCode, ready.json().reasons], [503, ['the log cannot be reached']]);
@@ -111,7 +144,10 @@ describe('routes of operation', () => {
     await server.append([envelope()]);
     await server.send(null, { url: '/made/up' });
     const { body } = await server.send(null, { url: '/metrics' });
-    assert.match(body, /evident_http_requests_total\{method="POST",route="\/v1\/logs\/:log\/records",status="201"\} 1/);
+    assert.match(
+      body,
+      /evident_http_requests_total\{method="POST",route="\/v1\/logs\/:log\/records",status="201"\} 1/,
+    );
     assert.match(body, /route="unknown",status="404"/);
     assert.doesNotMatch(body, /made/);
   });
@@ -119,7 +155,8 @@ describe('routes of operation', () => {
   it('list every error code, and lead from the type of a problem to its entry', async (test) => {
     const server = await openTestServer(test);
     const { errors } = (await server.send(null, { url: '/v1/errors' })).json();
-    for (const entry of errors) assert.deepEqual((await server.send(null, { url: `/errors/${entry.code}` })).json(), entry);
+    for (const entry of errors)
+      assert.deepEqual((await server.send(null, { url: `/errors/${entry.code}` })).json(), entry);
     assert.equal((await server.send(null, { url: '/errors/toString' })).statusCode, 404);
   });
 });

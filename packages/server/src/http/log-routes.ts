@@ -3,19 +3,25 @@
 import { EvidentError } from '@evident/core/errors.ts';
 import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
-import type { Principal } from '../access/authorise.ts';
 import { ROLES } from '../access/api-keys.ts';
+import type { Principal } from '../access/authorise.ts';
 import type { Log } from '../log/log.ts';
 import { findLog, findPartition, type HttpContext, overloaded } from './context.ts';
 import { HTTP_LIMITS } from './limits.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { readPage, refuseTrimmed } from './record-page.ts';
-import { answer, AskedPosition, jsonAnswer, PartitionParams, Position, problems } from './schemas.ts';
+import { AskedPosition, answer, jsonAnswer, PartitionParams, Position, problems } from './schemas.ts';
 
 const RecordsQuery = Type.Object(
   {
     from: Type.Optional(AskedPosition),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: HTTP_LIMITS.pageRecordsMax, description: 'Most records of the answer; it may hold fewer' })),
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: HTTP_LIMITS.pageRecordsMax,
+        description: 'Most records of the answer; it may hold fewer',
+      }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -33,7 +39,9 @@ const LogsSchema = Type.Object(
                 first: Position,
                 next: Position,
                 sealed: Position,
-                stopped: Type.Union([Type.String(), Type.Null()], { description: 'Why it takes no records, or null' }),
+                stopped: Type.Union([Type.String(), Type.Null()], {
+                  description: 'Why it takes no records, or null',
+                }),
               },
               { additionalProperties: false },
             ),
@@ -60,11 +68,16 @@ function listLogs(app: FastifyInstance, { deps }: HttpContext): void {
     response: { ...problems('credential'), 200: jsonAnswer('Every log', LogsSchema) },
   };
   app.get('/v1/logs', { schema, config: { access: ROLES } }, async () => ({
-    logs: await Promise.all([...deps.logs.values()].map((log) => statusOf(log, deps.status.sealedSizes(log.name)))),
+    logs: await Promise.all(
+      [...deps.logs.values()].map((log) => statusOf(log, deps.status.sealedSizes(log.name))),
+    ),
   }));
 }
 
-async function statusOf(log: Log, sizes: Promise<readonly bigint[]>): Promise<Static<typeof LogsSchema>['logs'][number]> {
+async function statusOf(
+  log: Log,
+  sizes: Promise<readonly bigint[]>,
+): Promise<Static<typeof LogsSchema>['logs'][number]> {
   // Sealed sizes first: read the other way round, a partition could look sealed beyond its end.
   const sealed = await sizes;
   const heads = await log.heads();
@@ -84,13 +97,25 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
   const schema = {
     operationId: 'readRecords',
     summary: 'Records of a partition as leaf lines',
-    description: 'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position.',
+    description:
+      'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position.',
     security: NEEDS_KEY,
     params: PartitionParams,
     querystring: RecordsQuery,
     response: {
-      ...problems('credential', 'field-invalid', 'field-unknown', 'log-unknown', 'not-found', 'position-trimmed', 'overloaded'),
-      200: { ...answer('Leaf lines: the bytes that the tree hashes', 'application/x-ndjson', Type.String()), headers: next },
+      ...problems(
+        'credential',
+        'field-invalid',
+        'field-unknown',
+        'log-unknown',
+        'not-found',
+        'position-trimmed',
+        'overloaded',
+      ),
+      200: {
+        ...answer('Leaf lines: the bytes that the tree hashes', 'application/x-ndjson', Type.String()),
+        headers: next,
+      },
     },
   };
   app.get<{ Params: Static<typeof PartitionParams>; Querystring: Static<typeof RecordsQuery> }>(
@@ -101,16 +126,25 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
       const partition = findPartition(log, request.params.partition);
       // Twice: what is being read, and the page it becomes.
       const ticket = pages.admit(2 * limits.pageBytesMax);
-      if (ticket === null) throw overloaded(`The server makes pages of ${pages.bytes} bytes; the limit is ${limits.pagesBytesMax}.`);
+      if (ticket === null)
+        throw overloaded(
+          `The server makes pages of ${pages.bytes} bytes; the limit is ${limits.pagesBytesMax}.`,
+        );
       // Until the client has it all: one that reads slowly holds its page that long.
       reply.raw.once('close', ticket.release).once('finish', ticket.release);
       const { first } = await log.head(partition);
       const from = request.query.from === undefined ? first : BigInt(request.query.from);
       refuseTrimmed(log.name, partition, from, first);
       const { tenant } = request.principal as Principal;
-      const page = await readPage(log, { partition, from, limit: request.query.limit ?? limits.pageRecordsMax, tenant }, limits);
+      const page = await readPage(
+        log,
+        { partition, from, limit: request.query.limit ?? limits.pageRecordsMax, tenant },
+        limits,
+      );
       ticket.shrink(page.bytes.length);
-      reply.header('evident-next-position', page.next.toString()).header('content-type', 'application/x-ndjson');
+      reply
+        .header('evident-next-position', page.next.toString())
+        .header('content-type', 'application/x-ndjson');
       return page.bytes;
     },
   );
@@ -135,7 +169,8 @@ function showHead(app: FastifyInstance, context: HttpContext): void {
       const log = findLog(context, request.params.log);
       const partition = findPartition(log, request.params.partition);
       const note = await context.deps.heads.newest(log.name, partition);
-      if (note === null) throw new EvidentError('not-found', `${log.name}/${partition} has no signed head yet`);
+      if (note === null)
+        throw new EvidentError('not-found', `${log.name}/${partition} has no signed head yet`);
       reply.header('content-type', 'text/plain; charset=utf-8');
       return note;
     },

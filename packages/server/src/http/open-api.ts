@@ -17,7 +17,8 @@ export const OPEN_API: FastifyDynamicSwaggerOptions = {
     },
   },
   refResolver: {
-    buildLocalReference: (json, _baseUri, _fragment, index) => (typeof json.$id === 'string' ? json.$id : `schema-${index}`),
+    buildLocalReference: (json, _baseUri, _fragment, index) =>
+      typeof json.$id === 'string' ? json.$id : `schema-${index}`,
   },
 };
 

@@ -8,7 +8,13 @@ import { STATUS_OF } from './problem.ts';
 import { answer, jsonAnswer, Position, problems } from './schemas.ts';
 
 const CatalogueEntry = Type.Object(
-  { code: Type.String(), status: Type.Integer(), sentence: Type.String(), retryable: Type.Boolean(), action: Type.String() },
+  {
+    code: Type.String(),
+    status: Type.Integer(),
+    sentence: Type.String(),
+    retryable: Type.Boolean(),
+    action: Type.String(),
+  },
   { additionalProperties: false },
 );
 const PUBLIC = { config: { access: 'public' } } as const;
@@ -23,7 +29,10 @@ export function operateRoutes(app: FastifyInstance, context: HttpContext): void 
 
 function showHealth(app: FastifyInstance, { deps }: HttpContext): void {
   const Alive = Type.Object({ status: Type.Literal('alive') }, { additionalProperties: false });
-  const Ready = Type.Object({ ready: Type.Boolean(), reasons: Type.Array(Type.String()) }, { additionalProperties: false });
+  const Ready = Type.Object(
+    { ready: Type.Boolean(), reasons: Type.Array(Type.String()) },
+    { additionalProperties: false },
+  );
   const health = {
     operationId: 'isAlive',
     summary: 'Whether the process lives',
@@ -33,7 +42,11 @@ function showHealth(app: FastifyInstance, { deps }: HttpContext): void {
   const readiness = {
     operationId: 'isReady',
     summary: 'Whether the server takes records now',
-    response: { ...problems('public'), 200: jsonAnswer('It does', Ready), 503: jsonAnswer('It does not, and why', Ready) },
+    response: {
+      ...problems('public'),
+      200: jsonAnswer('It does', Ready),
+      503: jsonAnswer('It does not, and why', Ready),
+    },
   };
   app.get('/readyz', { ...PUBLIC, schema: readiness }, async (_request, reply) => {
     const { ready, reasons } = await deps.ready();
@@ -58,7 +71,12 @@ function showKeys(app: FastifyInstance, { deps }: HttpContext): void {
     {
       keys: Type.Array(
         Type.Object(
-          { origin: Type.String(), vkey: Type.String(), from: Position, to: Type.Union([Position, Type.Null()]) },
+          {
+            origin: Type.String(),
+            vkey: Type.String(),
+            from: Position,
+            to: Type.Union([Position, Type.Null()]),
+          },
           { additionalProperties: false },
         ),
       ),
@@ -87,10 +105,15 @@ function showErrors(app: FastifyInstance): void {
     summary: 'Every code that Evident can answer with',
     response: {
       ...problems('public'),
-      200: jsonAnswer('The catalogue', Type.Object({ errors: Type.Array(CatalogueEntry) }, { additionalProperties: false })),
+      200: jsonAnswer(
+        'The catalogue',
+        Type.Object({ errors: Type.Array(CatalogueEntry) }, { additionalProperties: false }),
+      ),
     },
   };
-  app.get('/v1/errors', { ...PUBLIC, schema: list }, async () => ({ errors: (Object.keys(ERRORS) as ErrorCode[]).map(entryOf) }));
+  app.get('/v1/errors', { ...PUBLIC, schema: list }, async () => ({
+    errors: (Object.keys(ERRORS) as ErrorCode[]).map(entryOf),
+  }));
   const one = {
     operationId: 'readError',
     summary: 'What a code means: the type of a problem document leads here',
@@ -99,7 +122,8 @@ function showErrors(app: FastifyInstance): void {
   };
   app.get<{ Params: { code: string } }>('/errors/:code', { ...PUBLIC, schema: one }, async (request) => {
     const { code } = request.params;
-    if (!Object.hasOwn(ERRORS, code)) throw new EvidentError('not-found', `code: there is no error ${code}`, { context: { field: 'code' } });
+    if (!Object.hasOwn(ERRORS, code))
+      throw new EvidentError('not-found', `code: there is no error ${code}`, { context: { field: 'code' } });
     return entryOf(code as ErrorCode);
   });
 }
@@ -109,7 +133,10 @@ function showDocument(app: FastifyInstance): void {
   const schema = {
     operationId: 'readDocument',
     summary: 'This document (OpenAPI 3.1)',
-    response: { ...problems('public'), 200: jsonAnswer('The document', Type.Object({ openapi: Type.String() })) },
+    response: {
+      ...problems('public'),
+      200: jsonAnswer('The document', Type.Object({ openapi: Type.String() })),
+    },
   };
   app.get('/openapi.json', { ...PUBLIC, schema }, async (_request, reply) => {
     document ??= JSON.stringify(app.swagger());

@@ -62,7 +62,12 @@ const DETAIL_LENGTH_MAX = 500;
 const FIELD_LENGTH_MAX = 200;
 
 /** Faults whose detail is ours, and may be shown; that of any other quotes drivers and addresses. */
-const SHOWN_FAULTS: ReadonlySet<ErrorCode> = new Set(['overloaded', 'shutting-down', 'partition-stopped', 'request-timeout']);
+const SHOWN_FAULTS: ReadonlySet<ErrorCode> = new Set([
+  'overloaded',
+  'shutting-down',
+  'partition-stopped',
+  'request-timeout',
+]);
 
 function cut(text: string, lengthMax: number): string {
   return text.length <= lengthMax ? text : `${text.slice(0, lengthMax - 1)}…`.toWellFormed();
@@ -78,7 +83,9 @@ export function problemOf(code: ErrorCode, detail: string, field?: string | null
     title: sentence,
     status,
     code,
-    detail: isShown ? cut(detail, DETAIL_LENGTH_MAX) : `${sentence} The server log holds more under the request id.`,
+    detail: isShown
+      ? cut(detail, DETAIL_LENGTH_MAX)
+      : `${sentence} The server log holds more under the request id.`,
     ...(typeof field === 'string' ? { field: cut(field, FIELD_LENGTH_MAX) } : {}),
     retryable,
     action,

@@ -43,7 +43,11 @@ export async function readPage(log: Log, asked: PageRequest, limits: HttpLimits)
   let next = asked.from;
   const isFull = () => shown >= asked.limit || bytes >= limits.pageBytesMax || next >= scanEnd;
   while (!isFull()) {
-    const records = await log.read(partition, next, Math.min(limits.readRecordsMax, tenant === null ? asked.limit - shown : limits.readRecordsMax));
+    const records = await log.read(
+      partition,
+      next,
+      Math.min(limits.readRecordsMax, tenant === null ? asked.limit - shown : limits.readRecordsMax),
+    );
     if (records.length === 0) break;
     for (const record of records) {
       if (isFull()) break;

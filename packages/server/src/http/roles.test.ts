@@ -11,17 +11,53 @@ const WRITERS = ['writer:acme', ...ADMINS];
 
 /** Every route that needs a credential, and who may use it. */
 const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][] = [
-  ['POST /v1/logs/:log/records', () => ({ url: '/v1/logs/audit/records?tenant=acme', headers: JSON_TYPE, payload: JSON.stringify([envelope()]) }), WRITERS],
-  ['POST /v1/imports/:format', () => ({ url: '/v1/imports/ndjson?tenant=acme', headers: { 'content-type': 'application/octet-stream' }, payload: '{}\n' }), WRITERS],
+  [
+    'POST /v1/logs/:log/records',
+    () => ({
+      url: '/v1/logs/audit/records?tenant=acme',
+      headers: JSON_TYPE,
+      payload: JSON.stringify([envelope()]),
+    }),
+    WRITERS,
+  ],
+  [
+    'POST /v1/imports/:format',
+    () => ({
+      url: '/v1/imports/ndjson?tenant=acme',
+      headers: { 'content-type': 'application/octet-stream' },
+      payload: '{}\n',
+    }),
+    WRITERS,
+  ],
   ['GET /v1/logs', () => ({ url: '/v1/logs' }), EVERYBODY],
-  ['GET /v1/logs/:log/partitions/:partition/records', () => ({ url: '/v1/logs/audit/partitions/0/records' }), READERS],
-  ['GET /v1/logs/:log/partitions/:partition/head', () => ({ url: '/v1/logs/audit/partitions/0/head' }), EVERYBODY],
+  [
+    'GET /v1/logs/:log/partitions/:partition/records',
+    () => ({ url: '/v1/logs/audit/partitions/0/records' }),
+    READERS,
+  ],
+  [
+    'GET /v1/logs/:log/partitions/:partition/head',
+    () => ({ url: '/v1/logs/audit/partitions/0/head' }),
+    EVERYBODY,
+  ],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],
-  ['POST /v1/api-keys', () => ({ url: '/v1/api-keys', headers: JSON_TYPE, payload: '{"role":"writer","tenant":"acme"}' }), ADMINS],
+  [
+    'POST /v1/api-keys',
+    () => ({ url: '/v1/api-keys', headers: JSON_TYPE, payload: '{"role":"writer","tenant":"acme"}' }),
+    ADMINS,
+  ],
   ['GET /v1/api-keys', () => ({ url: '/v1/api-keys' }), ADMINS],
   ['DELETE /v1/api-keys/:id', () => ({ url: '/v1/api-keys/0000000000000000' }), ADMINS],
 ];
-const PUBLIC = ['/healthz', '/readyz', '/metrics', '/v1/keys', '/v1/errors', '/errors/internal', '/openapi.json'];
+const PUBLIC = [
+  '/healthz',
+  '/readyz',
+  '/metrics',
+  '/v1/keys',
+  '/v1/errors',
+  '/errors/internal',
+  '/openapi.json',
+];
 
 /** `inject` waits for the end of an answer, which a tail does not have: with a broken resume id it ends at once. */
 function ending(request: InjectOptions): InjectOptions {
@@ -48,7 +84,11 @@ describe('roles', () => {
     const content = server.content();
     for (const [route, request] of MATRIX) {
       const method = route.split(' ', 1)[0] as 'GET';
-      for (const as of [null, 'evident_aaaaaaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', 'nonsense']) {
+      for (const as of [
+        null,
+        'evident_aaaaaaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
+        'nonsense',
+      ]) {
         const response = await server.send(as, { method, ...request() });
         assert.deepEqual([response.statusCode, response.json().code], [401, 'unauthenticated'], route);
         assert.match(String(response.headers['www-authenticate']), /^Bearer/);
@@ -60,12 +100,19 @@ describe('roles', () => {
   it('are in the matrix of this test for every route of the document, or the route is public', async (test) => {
     const server = await openTestServer(test);
     for (const url of PUBLIC) assert.equal((await server.send(null, { url })).statusCode, 200, url);
-    const routes = Object.entries((server.app.swagger() as unknown as { paths: Record<string, Record<string, { security?: object[] }>> }).paths);
+    const routes = Object.entries(
+      (server.app.swagger() as unknown as { paths: Record<string, Record<string, { security?: object[] }>> })
+        .paths,
+    );
     const secured = routes.flatMap(([url, methods]) =>
-      Object.entries(methods).flatMap(([method, { security }]) => (security === undefined ? [] : [`${method.toUpperCase()} ${url.replaceAll(/\{(\w+)\}/g, ':$1')}`])),
+      Object.entries(methods).flatMap(([method, { security }]) =>
+        security === undefined ? [] : [`${method.toUpperCase()} ${url.replaceAll(/\{(\w+)\}/g, ':$1')}`],
+      ),
     );
     assert.deepEqual(secured.sort(), MATRIX.map(([route]) => route).sort());
-    const open = routes.filter(([, methods]) => Object.values(methods).some(({ security }) => security === undefined)).map(([url]) => url.replace('{code}', 'internal'));
+    const open = routes
+      .filter(([, methods]) => Object.values(methods).some(({ security }) => security === undefined))
+      .map(([url]) => url.replace('{code}', 'internal'));
     assert.deepEqual(open.sort(), [...PUBLIC].sort());
   });
 });
@@ -90,7 +137,10 @@ describe('tenants', () => {
     assert.equal(all.length, 20);
     for (const who of ['auditor:acme', 'admin:acme']) {
       const own = await linesOf(server, who);
-      assert.deepEqual(own, all.filter(({ tenant }) => tenant === 'acme'));
+      assert.deepEqual(
+        own,
+        all.filter(({ tenant }) => tenant === 'acme'),
+      );
       assert.equal(own.length, 10);
     }
   });
@@ -106,16 +156,30 @@ describe('tenants', () => {
 describe('API keys over HTTP', () => {
   it('are shown once, work at once, and are refused at once after they were revoked', async (test) => {
     const server = await openTestServer(test);
-    const made = await server.send('admin', { method: 'POST', url: '/v1/api-keys', headers: JSON_TYPE, payload: '{"role":"writer","tenant":"acme","note":"billing"}' });
+    const made = await server.send('admin', {
+      method: 'POST',
+      url: '/v1/api-keys',
+      headers: JSON_TYPE,
+      payload: '{"role":"writer","tenant":"acme","note":"billing"}',
+    });
     assert.equal(made.statusCode, 201, made.body);
     const { id, key, ...rest } = made.json();
-    assert.deepEqual(rest, { role: 'writer', tenant: 'acme', note: 'billing', made_at: '2027-01-15T08:00:00.000000Z', revoked_at: null });
+    assert.deepEqual(rest, {
+      role: 'writer',
+      tenant: 'acme',
+      note: 'billing',
+      made_at: '2027-01-15T08:00:00.000000Z',
+      revoked_at: null,
+    });
     assert.equal((await server.append([envelope()], key)).statusCode, 201);
     const listed = await server.send('admin', { url: '/v1/api-keys' });
     assert.ok(listed.json().keys.some((one: { id: string }) => one.id === id));
     assert.ok(!listed.body.includes(key.split('_')[2]));
     for (let i = 0; i < 2; i++) {
-      assert.equal((await server.send('admin', { method: 'DELETE', url: `/v1/api-keys/${id}` })).statusCode, 204);
+      assert.equal(
+        (await server.send('admin', { method: 'DELETE', url: `/v1/api-keys/${id}` })).statusCode,
+        204,
+      );
       assert.equal((await server.append([envelope()], key)).statusCode, 401);
     }
     assert.ok(!JSON.stringify(server.logged).includes(key.split('_')[2]), 'no secret is logged');
@@ -123,14 +187,18 @@ describe('API keys over HTTP', () => {
 
   it('of one tenant are all that an admin of that tenant sees, makes and revokes', async (test) => {
     const server = await openTestServer(test);
-    const make = (payload: string) => server.send('admin:acme', { method: 'POST', url: '/v1/api-keys', headers: JSON_TYPE, payload });
+    const make = (payload: string) =>
+      server.send('admin:acme', { method: 'POST', url: '/v1/api-keys', headers: JSON_TYPE, payload });
     assert.equal((await make('{"role":"admin","tenant":"other"}')).json().code, 'tenant-forbidden');
     assert.equal((await make('{"role":"admin","tenant":null}')).json().code, 'tenant-forbidden');
     assert.equal((await make('{"role":"auditor"}')).json().tenant, 'acme');
     const { keys } = (await server.send('admin:acme', { url: '/v1/api-keys' })).json();
     assert.deepEqual([...new Set(keys.map(({ tenant }: { tenant: string }) => tenant))], ['acme']);
     const foreign = server.keys['writer:other'].split('_')[1];
-    assert.equal((await server.send('admin:acme', { method: 'DELETE', url: `/v1/api-keys/${foreign}` })).statusCode, 404);
+    assert.equal(
+      (await server.send('admin:acme', { method: 'DELETE', url: `/v1/api-keys/${foreign}` })).statusCode,
+      404,
+    );
     assert.equal((await server.append([envelope()], 'writer:other')).statusCode, 201);
   });
 
@@ -138,7 +206,9 @@ describe('API keys over HTTP', () => {
     const server = await openTestServer(test);
     const ids: string[] = [];
     for (let next: string | null = ''; next !== null; ) {
-      const page: { keys: { id: string }[]; next: string | null } = (await server.send('admin', { url: `/v1/api-keys?limit=2${next === '' ? '' : `&after=${next}`}` })).json();
+      const page: { keys: { id: string }[]; next: string | null } = (
+        await server.send('admin', { url: `/v1/api-keys?limit=2${next === '' ? '' : `&after=${next}`}` })
+      ).json();
       assert.ok(page.keys.length <= 2);
       ids.push(...page.keys.map(({ id }) => id));
       next = page.next;

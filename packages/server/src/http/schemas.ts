@@ -25,14 +25,23 @@ export function reference(id: string): TSchema {
   return Type.Unsafe({ $ref: `${id}#` });
 }
 
-export const Position = Type.String({ pattern: '^[0-9]{1,19}$', description: 'Place in the partition, decimal' });
+export const Position = Type.String({
+  pattern: '^[0-9]{1,19}$',
+  description: 'Place in the partition, decimal',
+});
 /** Eighteen digits: any number of them fits the 64 bits of a position. */
-export const AskedPosition = Type.String({ pattern: '^(0|[1-9][0-9]{0,17})$', description: 'Place in the partition, decimal' });
+export const AskedPosition = Type.String({
+  pattern: '^(0|[1-9][0-9]{0,17})$',
+  description: 'Place in the partition, decimal',
+});
 export const Instant = Type.String({ pattern: '^[0-9T:.-]+Z$', description: 'UTC with six decimal places' });
 export const TenantQuery = Type.String({ description: 'Tenant; needed with a key that is for all tenants' });
 /** Not checked by pattern: core says what is wrong with a name, and which names are reserved. */
 export const LogParameter = Type.String({ description: 'Name of the log: [a-z0-9-]{1,32}' });
-export const PartitionParameter = Type.String({ pattern: '^[0-9]{1,4}$', description: 'Number of the partition, from 0' });
+export const PartitionParameter = Type.String({
+  pattern: '^[0-9]{1,4}$',
+  description: 'Number of the partition, from 0',
+});
 
 export const LogParams = Type.Object({ log: LogParameter });
 export const PartitionParams = Type.Object({ log: LogParameter, partition: PartitionParameter });
@@ -50,14 +59,25 @@ export function jsonAnswer(description: string, schema: TSchema): Answer {
   return answer(description, 'application/json', schema);
 }
 
-const EVERY_ROUTE: readonly ErrorCode[] = ['request-malformed', 'request-timeout', 'headers-too-large', 'internal'];
-const WITH_CREDENTIAL: readonly ErrorCode[] = ['unauthenticated', 'forbidden', 'shutting-down', 'log-unavailable'];
+const EVERY_ROUTE: readonly ErrorCode[] = [
+  'request-malformed',
+  'request-timeout',
+  'headers-too-large',
+  'internal',
+];
+const WITH_CREDENTIAL: readonly ErrorCode[] = [
+  'unauthenticated',
+  'forbidden',
+  'shutting-down',
+  'log-unavailable',
+];
 
 /** The refusals of a route by status. */
 export function problems(access: 'public' | 'credential', ...codes: ErrorCode[]): Record<number, Answer> {
   const all = [...EVERY_ROUTE, ...(access === 'public' ? [] : WITH_CREDENTIAL), ...codes];
   const byStatus = Map.groupBy(new Set(all), (code) => STATUS_OF[code]);
   const answers: Record<number, Answer> = {};
-  for (const [status, known] of byStatus) answers[status] = answer(known.join(', '), PROBLEM_TYPE, reference('Problem'));
+  for (const [status, known] of byStatus)
+    answers[status] = answer(known.join(', '), PROBLEM_TYPE, reference('Problem'));
   return answers;
 }

@@ -36,7 +36,8 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
   const routes = new RouteTable();
   app.decorateRequest('principal', null);
   app.addHook('onRoute', ({ url, method, config }) => {
-    if (config?.access === undefined) throw new Error(`the route ${method} ${url} does not say whom it serves`);
+    if (config?.access === undefined)
+      throw new Error(`the route ${method} ${url} does not say whom it serves`);
     routes.add(url, method);
   });
   app.addHook('onRequest', (request, reply) => identify(context, request, reply));
@@ -47,8 +48,13 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
   app.setNotFoundHandler((request, reply) =>
     sendProblem(context, request, reply, problemOfUnknownRoute(routes, request, reply)),
   );
-  // Before the server stops listening: tails and imports would otherwise keep their connections, and close() waiting.
-  app.addHook('preClose', async () => closing.abort());
+  app.addHook('preClose', async () => {
+    // Tails and imports would otherwise keep their connections, and close() waiting.
+    closing.abort();
+    // So would a client that stalls in the middle of its request.
+    const cut = setTimeout(() => app.server.closeAllConnections(), context.limits.closeMsMax);
+    app.server.once('close', () => clearTimeout(cut));
+  });
   // Here and not in the groups: a scope that adds schemas of its own gets the framework's validator instead of ours.
   app.addSchema(ProblemSchema);
   app.addSchema(ResultsSchema);
@@ -87,7 +93,12 @@ function makeApp(context: HttpContext): FastifyInstance {
     http: { headersTimeout: limits.headersMsMax },
     frameworkErrors: (_error, request, reply) => {
       reply.header('x-request-id', request.id);
-      sendProblem(context, request, reply, problemOf('request-malformed', 'The address of the request is not valid.'));
+      sendProblem(
+        context,
+        request,
+        reply,
+        problemOf('request-malformed', 'The address of the request is not valid.'),
+      );
     },
     clientErrorHandler: (error, socket) => answerParserError(context, error, socket as Socket),
   });

@@ -55,11 +55,17 @@ export function tailRoutes(app: FastifyInstance, context: HttpContext): void {
 function vectorOf(log: Log, lastEventId: unknown, heads: readonly PartitionHead[]): bigint[] {
   if (lastEventId === undefined || lastEventId === '') return heads.map(({ next }) => next);
   const parts = String(lastEventId).split(',').map(parseDecimal);
-  const isVector = parts.length === heads.length && parts.every((part, partition) => part !== null && part <= heads[partition].next);
+  const isVector =
+    parts.length === heads.length &&
+    parts.every((part, partition) => part !== null && part <= heads[partition].next);
   if (!isVector) {
-    throw new EvidentError('field-invalid', `Last-Event-ID: ${log.partitions} positions of ${log.name}, separated by commas, are expected`, {
-      context: { field: 'Last-Event-ID' },
-    });
+    throw new EvidentError(
+      'field-invalid',
+      `Last-Event-ID: ${log.partitions} positions of ${log.name}, separated by commas, are expected`,
+      {
+        context: { field: 'Last-Event-ID' },
+      },
+    );
   }
   const vector = parts as bigint[];
   for (const { partition, first } of heads) refuseTrimmed(log.name, partition, vector[partition], first);
@@ -88,7 +94,11 @@ class HeadWatch {
 }
 
 /** A fault in the middle ends the stream: the client comes back with its last id, and is told of it then. */
-async function* untilFault({ deps }: HttpContext, requestId: string, events: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+async function* untilFault(
+  { deps }: HttpContext,
+  requestId: string,
+  events: AsyncIterable<Buffer>,
+): AsyncGenerator<Buffer> {
   try {
     yield* events;
   } catch (err) {

@@ -10,7 +10,13 @@ type Validated = { value: unknown } | { error: Error };
  * Makes the check of one part of a request, so that what the document says is what is checked. Query parameters are
  * text, and are converted to the type that the schema names. A body that goes on unparsed is checked by its stage.
  */
-export function compileValidator({ schema, httpPart }: { schema: unknown; httpPart?: string }): (data: unknown) => Validated {
+export function compileValidator({
+  schema,
+  httpPart,
+}: {
+  schema: unknown;
+  httpPart?: string;
+}): (data: unknown) => Validated {
   const declared = schema as TSchema;
   const compiled = Compile(declared);
   return (data) => {
@@ -35,8 +41,14 @@ function firstError(errors: readonly SchemaError[]): EvidentError {
   }
   const first = errors.find(({ keyword }) => keyword === 'required') ?? errors[0];
   const missing = (first.params as { requiredProperties?: string[] }).requiredProperties?.[0];
-  const field = [...first.instancePath.split('/').slice(1), ...(missing === undefined ? [] : [missing])].join('.') || 'body';
-  return new EvidentError('field-invalid', `${field}: ${missing === undefined ? first.message : 'it is missing'}`, {
-    context: { field },
-  });
+  const field =
+    [...first.instancePath.split('/').slice(1), ...(missing === undefined ? [] : [missing])].join('.') ||
+    'body';
+  return new EvidentError(
+    'field-invalid',
+    `${field}: ${missing === undefined ? first.message : 'it is missing'}`,
+    {
+      context: { field },
+    },
+  );
 }

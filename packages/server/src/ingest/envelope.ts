@@ -38,7 +38,10 @@ const MEMBERS = new Set(['id', 'type', 'key', 'schema', 'meta', 'body']);
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 function tooMany(count: number): EvidentError {
-  return new EvidentError('batch-too-large', `the request holds ${count} items or more; the limit is ${BATCH_ITEMS_MAX}`);
+  return new EvidentError(
+    'batch-too-large',
+    `the request holds ${count} items or more; the limit is ${BATCH_ITEMS_MAX}`,
+  );
 }
 
 /**
@@ -57,13 +60,18 @@ export function splitJson(bytes: Uint8Array): ItemSpan[] {
       0,
       bytes.length,
       (name, start, end) => {
-        if (name !== 'records') throw new EvidentError('field-unknown', `${name}: the request has no such member`, { context: { field: name } });
-        if (records !== undefined) throw new EvidentError('json-duplicate-member', 'the request names records twice');
+        if (name !== 'records')
+          throw new EvidentError('field-unknown', `${name}: the request has no such member`, {
+            context: { field: name },
+          });
+        if (records !== undefined)
+          throw new EvidentError('json-duplicate-member', 'the request names records twice');
         records = { start, end };
       },
       options,
     );
-    if (records === undefined) throw new EvidentError('field-invalid', 'records: it is missing', { context: { field: 'records' } });
+    if (records === undefined)
+      throw new EvidentError('field-invalid', 'records: it is missing', { context: { field: 'records' } });
     array = records;
   }
   const spans: ItemSpan[] = [];
@@ -119,8 +127,14 @@ export function readEnvelope(bytes: Uint8Array, span: ItemSpan, tenant: string):
     span.start,
     span.end,
     (name, start, end) => {
-      if (!MEMBERS.has(name)) throw new EvidentError('field-unknown', `${name}: an envelope has no such member`, { context: { field: name } });
-      if (members.has(name)) throw new EvidentError('json-duplicate-member', `${name}: the envelope names it twice`, { context: { field: name } });
+      if (!MEMBERS.has(name))
+        throw new EvidentError('field-unknown', `${name}: an envelope has no such member`, {
+          context: { field: name },
+        });
+      if (members.has(name))
+        throw new EvidentError('json-duplicate-member', `${name}: the envelope names it twice`, {
+          context: { field: name },
+        });
       members.set(name, { start, end });
     },
     // Foreign bodies may do what RFC 8259 allows; the stricter rules of audit.event follow below.
@@ -143,34 +157,53 @@ export function readEnvelope(bytes: Uint8Array, span: ItemSpan, tenant: string):
 }
 
 function bodyOf(bytes: Uint8Array, span: ItemSpan | undefined): Uint8Array {
-  if (span === undefined) throw new EvidentError('field-invalid', 'body: it is missing', { context: { field: 'body' } });
+  if (span === undefined)
+    throw new EvidentError('field-invalid', 'body: it is missing', { context: { field: 'body' } });
   const length = span.end - span.start;
   if (length > BODY_BYTES_MAX) {
-    throw new EvidentError('body-too-large', `body: it has ${length} bytes; the limit is ${BODY_BYTES_MAX}`, { context: { field: 'body' } });
+    throw new EvidentError('body-too-large', `body: it has ${length} bytes; the limit is ${BODY_BYTES_MAX}`, {
+      context: { field: 'body' },
+    });
   }
   return bytes.subarray(span.start, span.end);
 }
 
-function checkAuditBody(body: Uint8Array, { id, key, tenant }: { id: string; key: string; tenant: string }): void {
+function checkAuditBody(
+  body: Uint8Array,
+  { id, key, tenant }: { id: string; key: string; tenant: string },
+): void {
   try {
     scanDocument(body, 0, body.length, { duplicates: 'refuse', loneSurrogates: 'refuse' });
   } catch (error) {
     if (!isEvidentError(error)) throw error;
-    throw new EvidentError(error.code, `body: ${error.message}`, { cause: error, context: { ...error.context, field: 'body' } });
+    throw new EvidentError(error.code, `body: ${error.message}`, {
+      cause: error,
+      context: { ...error.context, field: 'body' },
+    });
   }
   const event = checkAuditEvent(JSON.parse(utf8.decode(body)));
   if (event.tenant !== tenant) {
-    throw new EvidentError('tenant-forbidden', `body.tenant: the event is of ${event.tenant}, the credential of ${tenant}`, {
-      context: { field: 'body.tenant' },
-    });
+    throw new EvidentError(
+      'tenant-forbidden',
+      `body.tenant: the event is of ${event.tenant}, the credential of ${tenant}`,
+      {
+        context: { field: 'body.tenant' },
+      },
+    );
   }
   if (event.event_id.toLowerCase() !== id) {
-    throw new EvidentError('field-invalid', 'body.event_id: it is not the id of the envelope', { context: { field: 'body.event_id' } });
+    throw new EvidentError('field-invalid', 'body.event_id: it is not the id of the envelope', {
+      context: { field: 'body.event_id' },
+    });
   }
   if (!key.startsWith(`${tenant}/`)) {
-    throw new EvidentError('field-invalid', `key: the key of an audit.event begins with its tenant, here ${tenant}/`, {
-      context: { field: 'key' },
-    });
+    throw new EvidentError(
+      'field-invalid',
+      `key: the key of an audit.event begins with its tenant, here ${tenant}/`,
+      {
+        context: { field: 'key' },
+      },
+    );
   }
 }
 

@@ -7,11 +7,18 @@
  */
 
 import { hash } from 'node:crypto';
-import { EvidentError, isEvidentError, type ErrorCode } from '@evident/core/errors.ts';
+import { type ErrorCode, EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { formatInstant } from '@evident/core/leaf.ts';
 import { type Body, bodyInlineBytesMax } from '@evident/core/record.ts';
 import type { Log, Outcome, Proposal } from '../log/log.ts';
-import { type Envelope, type ItemSpan, knownJsonForm, readEnvelope, splitJson, splitNdjson } from './envelope.ts';
+import {
+  type Envelope,
+  type ItemSpan,
+  knownJsonForm,
+  readEnvelope,
+  splitJson,
+  splitNdjson,
+} from './envelope.ts';
 
 /** Bodies that do not fit into a leaf. */
 export interface ObjectStore {
@@ -35,9 +42,21 @@ export interface IngestRequest {
 
 /** What became of one item, in the order of the request. */
 export type ItemResult =
-  | { readonly status: 'appended'; readonly id: string; readonly partition: number; readonly position: string; readonly appended_at: string }
+  | {
+      readonly status: 'appended';
+      readonly id: string;
+      readonly partition: number;
+      readonly position: string;
+      readonly appended_at: string;
+    }
   | { readonly status: 'repeat'; readonly id: string; readonly partition: number; readonly position: string }
-  | { readonly status: 'refused'; readonly id: string | null; readonly code: ErrorCode; readonly detail: string; readonly field: string | null };
+  | {
+      readonly status: 'refused';
+      readonly id: string | null;
+      readonly code: ErrorCode;
+      readonly detail: string;
+      readonly field: string | null;
+    };
 
 /**
  * @throws what concerns the whole request: json-invalid, batch-too-large, log-unavailable, outcome-unknown, …
@@ -115,12 +134,19 @@ function resultOf(id: string, outcome: Outcome, log: string): ItemResult {
 }
 
 /** Whether a batch as a whole was taken, was there, or was refused in part: decides the HTTP status. */
-export function summarise(results: readonly ItemResult[]): { appended: number; repeats: number; refused: number } {
+export function summarise(results: readonly ItemResult[]): {
+  appended: number;
+  repeats: number;
+  refused: number;
+} {
   const count = (status: ItemResult['status']) => results.filter((result) => result.status === status).length;
   return { appended: count('appended'), repeats: count('repeat'), refused: count('refused') };
 }
 
 /** A request without a single item is a mistake that the caller wants to hear of. */
 export function refuseEmpty(results: readonly ItemResult[]): void {
-  if (results.length === 0) throw new EvidentError('field-invalid', 'records: the request holds none', { context: { field: 'records' } });
+  if (results.length === 0)
+    throw new EvidentError('field-invalid', 'records: the request holds none', {
+      context: { field: 'records' },
+    });
 }

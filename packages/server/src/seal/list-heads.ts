@@ -1,6 +1,6 @@
 /** The log `heads`: one signed head over it covers every partition of every log (design §5). */
 
-import { toBase64, encodeUtf8 } from '@evident/core/bytes.ts';
+import { encodeUtf8, toBase64 } from '@evident/core/bytes.ts';
 import { headId } from '@evident/core/derived-id.ts';
 import { SYSTEM_SOURCE, SYSTEM_TENANT } from '@evident/core/record.ts';
 import { sha256 } from '@evident/core/sha256.ts';
@@ -14,11 +14,18 @@ import type { SealedHead } from './seal.ts';
  * If we die between append and mark, the head is listed but its row may be thinned after 24 hours: the record
  * still holds size and root, and listing at the next start marks it.
  */
-export async function listHeads(headsLog: Log, store: HeadStore, heads: readonly SealedHead[]): Promise<void> {
+export async function listHeads(
+  headsLog: Log,
+  store: HeadStore,
+  heads: readonly SealedHead[],
+): Promise<void> {
   if (heads.length === 0) return;
   await headsLog.appendOnce(heads.map(proposeHead));
   for (const log of new Set(heads.map((head) => head.log))) {
-    await store.markListed(log, heads.filter((head) => head.log === log));
+    await store.markListed(
+      log,
+      heads.filter((head) => head.log === log),
+    );
   }
 }
 

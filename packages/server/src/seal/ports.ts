@@ -43,7 +43,13 @@ export interface TileWrite {
 export interface TileStore {
   write(writes: readonly TileWrite[]): Promise<void>;
   /** Packed hashes, or null when not all of them are there. */
-  read(log: string, partition: number, level: number, index: bigint, count: number): Promise<Uint8Array | null>;
+  read(
+    log: string,
+    partition: number,
+    level: number,
+    index: bigint,
+    count: number,
+  ): Promise<Uint8Array | null>;
   /** Chain values after 256·(from+1), … records, or null when not all of them are there. */
   readChain(log: string, partition: number, from: bigint, count: number): Promise<Uint8Array | null>;
 }
@@ -79,7 +85,9 @@ export interface HeadStore {
   markListed(log: string, heads: readonly { partition: number; size: bigint }[]): Promise<void>;
 }
 
-export type Signature = { readonly ok: true; readonly note: Uint8Array } | { readonly ok: false; readonly reason: string };
+export type Signature =
+  | { readonly ok: true; readonly note: Uint8Array }
+  | { readonly ok: false; readonly reason: string };
 
 /**
  * Signs heads, and remembers durably, before a signature leaves it, the last one of each origin. It refuses a

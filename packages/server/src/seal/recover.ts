@@ -8,7 +8,7 @@
  * position has a leaf that names the recovery; nothing ever contradicts what was signed under the old one.
  */
 
-import { equalBytes, encodeUtf8, toBase64 } from '@evident/core/bytes.ts';
+import { encodeUtf8, equalBytes, toBase64 } from '@evident/core/bytes.ts';
 import { chainStart } from '@evident/core/chain.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { CompactRange, emptyRoot, HASH_BYTES } from '@evident/core/merkle/tree.ts';
@@ -44,7 +44,12 @@ export interface RecoverDeps {
   readonly heads: HeadStore;
   readonly signer: HeadSigner;
   /** Leaf hashes of what is there: null where there is no record. */
-  readonly readPresent: (log: string, partition: number, from: bigint, to: bigint) => Promise<(Uint8Array | null)[]>;
+  readonly readPresent: (
+    log: string,
+    partition: number,
+    from: bigint,
+    to: bigint,
+  ) => Promise<(Uint8Array | null)[]>;
   /** Carries a recovery out, in one transaction. */
   readonly commit: (log: string, partition: number, recovery: Recovery) => Promise<void>;
   readonly newId: () => string;
@@ -55,10 +60,21 @@ export interface RecoverDeps {
  * @param reason the operator's, recorded
  * @throws usage-invalid when the partition is not stopped
  */
-export async function recoverPartition(deps: RecoverDeps, log: Log, partition: number, reason: string): Promise<Recovery> {
+export async function recoverPartition(
+  deps: RecoverDeps,
+  log: Log,
+  partition: number,
+  reason: string,
+): Promise<Recovery> {
   const counter = await log.head(partition);
-  if (counter.stopped === null) throw new EvidentError('usage-invalid', `${log.name}/${partition} is not stopped: there is nothing to recover`);
-  const starts = Array.from({ length: log.partitions }, (_, index) => chainStart(treeOrigin(deps.name, log.name, index)));
+  if (counter.stopped === null)
+    throw new EvidentError(
+      'usage-invalid',
+      `${log.name}/${partition} is not stopped: there is nothing to recover`,
+    );
+  const starts = Array.from({ length: log.partitions }, (_, index) =>
+    chainStart(treeOrigin(deps.name, log.name, index)),
+  );
   const stored = (await deps.heads.load(log.name, starts))[partition];
   const origin = epochOrigin(deps.name, log.name, partition, stored.epoch);
   const last = await deps.signer.last(origin);
@@ -66,7 +82,17 @@ export async function recoverPartition(deps: RecoverDeps, log: Log, partition: n
   const tree = await rebuild(deps, log.name, partition, stored.epoch, origin, signed);
   const end = counter.next > signed.size ? counter.next : signed.size;
   const found = await findMisplaced(deps, log.name, partition, stored, signed.size, end, tree !== null);
-  const recovery = await plan(deps, { log: log.name, partition, stored, signed, tree, end, found, reason, why: counter.stopped });
+  const recovery = await plan(deps, {
+    log: log.name,
+    partition,
+    stored,
+    signed,
+    tree,
+    end,
+    found,
+    reason,
+    why: counter.stopped,
+  });
   await deps.commit(log.name, partition, recovery);
   return recovery;
 }
@@ -103,18 +129,37 @@ function emptyState(log: string, partition: number, epoch: number, origin: strin
 }
 
 /** Makes every tile below the head what the leaves give: an upper tile, or the chain, may be what broke. */
-async function rewriteTiles(deps: RecoverDeps, log: string, partition: number, epoch: number, origin: string, size: bigint, prefer: 'tiles' | 'records'): Promise<void> {
+async function rewriteTiles(
+  deps: RecoverDeps,
+  log: string,
+  partition: number,
+  epoch: number,
+  origin: string,
+  size: bigint,
+  prefer: 'tiles' | 'records',
+): Promise<void> {
   let state = emptyState(log, partition, epoch, origin);
   for (let from = 0n; from < size; ) {
     const to = from + BigInt(RUN) < size ? from + BigInt(RUN) : size;
-    const growth = growTree(state, (await leafHashes(deps, log, partition, epoch, from, to, prefer)) as Uint8Array);
+    const growth = growTree(
+      state,
+      (await leafHashes(deps, log, partition, epoch, from, to, prefer)) as Uint8Array,
+    );
     await deps.tiles.write([growth.tiles]);
     state = growth.state;
     from = to;
   }
 }
 
-async function leafHashes(deps: RecoverDeps, log: string, partition: number, epoch: number, from: bigint, to: bigint, prefer: 'tiles' | 'records'): Promise<Uint8Array | null> {
+async function leafHashes(
+  deps: RecoverDeps,
+  log: string,
+  partition: number,
+  epoch: number,
+  from: bigint,
+  to: bigint,
+  prefer: 'tiles' | 'records',
+): Promise<Uint8Array | null> {
   const count = Number(to - from);
   if (prefer === 'tiles') return deps.tiles.read(tileLog(log, epoch), partition, 0, from, count);
   const present = await deps.readPresent(log, partition, from, to);
@@ -137,17 +182,31 @@ interface Found {
  * Looks at the positions from the stored head on. Below it nothing is touched: a record there that differs from
  * its leaf was changed, and verification goes on saying so.
  */
-async function findMisplaced(deps: RecoverDeps, log: string, partition: number, stored: StoredHead, size: bigint, end: bigint, known: boolean): Promise<Found> {
+async function findMisplaced(
+  deps: RecoverDeps,
+  log: string,
+  partition: number,
+  stored: StoredHead,
+  size: bigint,
+  end: bigint,
+  known: boolean,
+): Promise<Found> {
   const misplaced: bigint[] = [];
   const gone: bigint[] = [];
   for (let from = stored.size; from < end; ) {
     const to = from + BigInt(RUN) < end ? from + BigInt(RUN) : end;
     const present = await deps.readPresent(log, partition, from, to);
     const sealed = size < to ? size : to;
-    const tiles = known && sealed > from ? await deps.tiles.read(tileLog(log, stored.epoch), partition, 0, from, Number(sealed - from)) : null;
+    const tiles =
+      known && sealed > from
+        ? await deps.tiles.read(tileLog(log, stored.epoch), partition, 0, from, Number(sealed - from))
+        : null;
     for (const [index, hash] of present.entries()) {
       const position = from + BigInt(index);
-      const tile = tiles === null || position >= size ? null : tiles.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
+      const tile =
+        tiles === null || position >= size
+          ? null
+          : tiles.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
       if (hash === null) gone.push(position);
       else if (tile !== null && !equalBytes(hash, tile)) {
         misplaced.push(position);
@@ -157,7 +216,10 @@ async function findMisplaced(deps: RecoverDeps, log: string, partition: number, 
     from = to;
   }
   if (misplaced.length > MISPLACED_MAX) {
-    throw new EvidentError('seal-break', `${misplaced.length} records stand at sealed positions; recovery moves at most ${MISPLACED_MAX}`);
+    throw new EvidentError(
+      'seal-break',
+      `${misplaced.length} records stand at sealed positions; recovery moves at most ${MISPLACED_MAX}`,
+    );
   }
   return { misplaced, lost: ranges(gone) };
 }
@@ -199,7 +261,9 @@ async function plan(deps: RecoverDeps, input: PlanInput): Promise<Recovery> {
       signed: { size: signed.size.toString(), root: toBase64(signed.root) },
       stored: { size: stored.size.toString(), root: toBase64(stored.root) },
       lost: found.lost.map(text),
-      moved: found.misplaced.slice(0, 1_000).map((from, index) => ({ from: from.toString(), to: (end + 1n + BigInt(index)).toString() })),
+      moved: found.misplaced
+        .slice(0, 1_000)
+        .map((from, index) => ({ from: from.toString(), to: (end + 1n + BigInt(index)).toString() })),
       moved_count: found.misplaced.length,
     }),
   );

@@ -6,7 +6,7 @@
 import { epochOrigin } from '@evident/core/origin.ts';
 import type { Log } from '../log/log.ts';
 import { listHeads } from './list-heads.ts';
-import type { SealedHead, SealBreak, SealDeps, Sealer } from './seal.ts';
+import type { SealBreak, SealDeps, SealedHead, Sealer } from './seal.ts';
 import { openSealer, sealRound } from './seal.ts';
 
 export interface SealLoopDeps extends SealDeps {
@@ -57,7 +57,8 @@ export class SealLoop {
       const { sealer, breaks } = await openSealer(this.#deps, log);
       sealers.push(sealer);
       found.push(...breaks);
-      for (const tree of sealer.trees) if (tree !== null) this.#noteUnlisted(tree.log, tree.partition, sealer);
+      for (const tree of sealer.trees)
+        if (tree !== null) this.#noteUnlisted(tree.log, tree.partition, sealer);
     }
     this.#sealers = sealers;
     for (const one of found) this.#deps.onBreak(one);
@@ -121,7 +122,8 @@ export class SealLoop {
     if (log === undefined || (await log.head(0)).stopped !== null) return;
     await listHeads(log, this.#deps.heads, heads);
     this.#listedAt = now;
-    for (const head of heads) if (this.#unlisted.get(head.origin) === head) this.#unlisted.delete(head.origin);
+    for (const head of heads)
+      if (this.#unlisted.get(head.origin) === head) this.#unlisted.delete(head.origin);
   }
 
   /** Partitions in which nothing happens get their `log.hour` here; an append brings it along. */

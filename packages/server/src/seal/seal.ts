@@ -67,7 +67,9 @@ export interface Sealer {
  * Loads the trees of a log and holds each against the signer's memory, before anything is appended to them.
  */
 export async function openSealer(deps: SealDeps, log: Log): Promise<{ sealer: Sealer; breaks: SealBreak[] }> {
-  const origins = Array.from({ length: log.partitions }, (_, partition) => treeOrigin(deps.name, log.name, partition));
+  const origins = Array.from({ length: log.partitions }, (_, partition) =>
+    treeOrigin(deps.name, log.name, partition),
+  );
   const stored = await deps.heads.load(log.name, origins.map(chainStart));
   const heads = await log.heads();
   const sealer: Sealer = { log, trees: stored.map(() => null) };
@@ -82,7 +84,13 @@ export async function openSealer(deps: SealDeps, log: Log): Promise<{ sealer: Se
 }
 
 /** @returns the tree, or why it is broken */
-async function openTree(deps: SealDeps, log: Log, partition: number, head: StoredHead, next: bigint): Promise<TreeState | string> {
+async function openTree(
+  deps: SealDeps,
+  log: Log,
+  partition: number,
+  head: StoredHead,
+  next: bigint,
+): Promise<TreeState | string> {
   if (next < head.size) return `the log ends at position ${next}, but ${head.size} positions are sealed`;
   const state = await loadTree(deps.tiles, log.name, partition, head);
   if (state === null) return `the tiles do not give the root of the stored head of size ${head.size}`;
@@ -90,7 +98,8 @@ async function openTree(deps: SealDeps, log: Log, partition: number, head: Store
   if (last === null) {
     return head.size === 0n ? state : `the signer remembers no head, but one of size ${head.size} is stored`;
   }
-  if (last.size < head.size) return `the signer remembers size ${last.size} only, but a head of size ${head.size} is stored`;
+  if (last.size < head.size)
+    return `the signer remembers size ${last.size} only, but a head of size ${head.size} is stored`;
   return (await contradictsSigner(deps, log, state, last, next)) ?? { ...state, signedSize: last.size };
 }
 
@@ -115,14 +124,22 @@ async function contradictsSigner(
     if (run.hashes.length === 0) return `${signed}, but the log ends at position ${range.size}`;
     range.appendMany(run.hashes.subarray(0, wanted * HASH_BYTES));
   }
-  return equalBytes(range.root(), last.root) ? undefined : `${signed}, but the log now gives ${toBase64(range.root())}`;
+  return equalBytes(range.root(), last.root)
+    ? undefined
+    : `${signed}, but the log now gives ${toBase64(range.root())}`;
 }
 
 function minimum(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
 }
 
-async function noteBreak(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number, reason: string): Promise<void> {
+async function noteBreak(
+  deps: SealDeps,
+  sealer: Sealer,
+  breaks: SealBreak[],
+  partition: number,
+  reason: string,
+): Promise<void> {
   sealer.trees[partition] = null;
   breaks.push({ log: sealer.log.name, partition, reason });
   await deps.heads.stop(sealer.log.name, partition, reason);
@@ -159,11 +176,17 @@ async function readGrowth(deps: SealDeps, tree: TreeState): Promise<Growth | str
   const wanted = Math.max(ROUND_LEAVES_MAX, Number(tree.signedSize - tree.head.size));
   const run = await deps.leaves.readLeafHashes(tree.log, tree.partition, tree.head.size, wanted);
   if (run.holeAt !== null) return `position ${run.holeAt} is missing from the log`;
-  if (run.hashes.length === 0) return `the log's counter is beyond position ${tree.head.size}, but there is no record`;
+  if (run.hashes.length === 0)
+    return `the log's counter is beyond position ${tree.head.size}, but there is no record`;
   return growTree(tree, run.hashes);
 }
 
-async function publish(deps: SealDeps, sealer: Sealer, growths: Growth[], breaks: SealBreak[]): Promise<SealedHead[]> {
+async function publish(
+  deps: SealDeps,
+  sealer: Sealer,
+  growths: Growth[],
+  breaks: SealBreak[],
+): Promise<SealedHead[]> {
   if (growths.length === 0) return [];
   await deps.tiles.write(growths.map(({ tiles }) => tiles));
   const heads = growths.map(({ state }) => headOf(deps, state));
@@ -181,29 +204,52 @@ async function publish(deps: SealDeps, sealer: Sealer, growths: Growth[], breaks
     if (stored.has(partition)) sealer.trees[partition] = growth.state;
     else await reload(deps, sealer, breaks, partition);
   }
-  return moves.filter(({ partition }) => stored.has(partition)).map(({ growth }) => headOf(deps, growth.state));
+  return moves
+    .filter(({ partition }) => stored.has(partition))
+    .map(({ growth }) => headOf(deps, growth.state));
 }
 
 function headOf(deps: SealDeps, { log, partition, head }: TreeState): SealedHead {
-  return { log, partition, origin: epochOrigin(deps.name, log, partition, head.epoch), size: head.size, root: head.root };
+  return {
+    log,
+    partition,
+    origin: epochOrigin(deps.name, log, partition, head.epoch),
+    size: head.size,
+    root: head.root,
+  };
 }
 
 /** The signer refuses what another sealer has overtaken, too: only the stored head tells a break from a race. */
-async function noteBreakUnlessOvertaken(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number, reason: string): Promise<void> {
+async function noteBreakUnlessOvertaken(
+  deps: SealDeps,
+  sealer: Sealer,
+  breaks: SealBreak[],
+  partition: number,
+  reason: string,
+): Promise<void> {
   const before = sealer.trees[partition] as TreeState;
   await reload(deps, sealer, breaks, partition);
   const now = sealer.trees[partition];
-  if (now !== null && now.head.size <= before.head.size) await noteBreak(deps, sealer, breaks, partition, reason);
+  if (now !== null && now.head.size <= before.head.size)
+    await noteBreak(deps, sealer, breaks, partition, reason);
 }
 
 /** Another sealer stored a head first: go on from there. A stored head below ours is an older copy put back. */
 async function reload(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number): Promise<void> {
   const { log } = sealer;
   const before = sealer.trees[partition] as TreeState;
-  const starts = Array.from({ length: log.partitions }, (_, index) => chainStart(treeOrigin(deps.name, log.name, index)));
+  const starts = Array.from({ length: log.partitions }, (_, index) =>
+    chainStart(treeOrigin(deps.name, log.name, index)),
+  );
   const head = (await deps.heads.load(log.name, starts))[partition];
   if (head.epoch === before.head.epoch && head.size < before.head.size) {
-    await noteBreak(deps, sealer, breaks, partition, `the stored head went back from size ${before.head.size} to ${head.size}: the database is an older copy`);
+    await noteBreak(
+      deps,
+      sealer,
+      breaks,
+      partition,
+      `the stored head went back from size ${before.head.size} to ${head.size}: the database is an older copy`,
+    );
     return;
   }
   const { next } = await log.head(partition);

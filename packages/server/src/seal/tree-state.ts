@@ -31,7 +31,12 @@ export interface Growth {
  * was changed, lost or rolled back is found before anything is built on it.
  * @returns null when the tiles do not give the head's root
  */
-export async function loadTree(tiles: TileStore, log: string, partition: number, head: StoredHead): Promise<TreeState | null> {
+export async function loadTree(
+  tiles: TileStore,
+  log: string,
+  partition: number,
+  head: StoredHead,
+): Promise<TreeState | null> {
   const read = readHashesFromTiles(head.size, async ({ level, index, width }) => {
     // The stored edge, not the file: the file may hold leaves that were written for a head that never was.
     if (level === 0 && width < TILE_WIDTH) return head.edge;
@@ -52,7 +57,8 @@ export function growTree(state: TreeState, hashes: Uint8Array): Growth {
   const range = state.range.clone();
   const nodes: { level: number; index: bigint; hashes: Uint8Array }[] = [];
   range.appendMany(hashes, (level, index, packed) => {
-    if (level % LEVELS_PER_TILE === 0) nodes.push({ level: level / LEVELS_PER_TILE, index, hashes: packed.slice() });
+    if (level % LEVELS_PER_TILE === 0)
+      nodes.push({ level: level / LEVELS_PER_TILE, index, hashes: packed.slice() });
   });
   const chain = head.chain.slice();
   const marks = new Uint8Array(chainMarks(head.size, count) * HASH_BYTES);

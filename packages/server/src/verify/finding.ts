@@ -37,7 +37,11 @@ export interface Finding {
 }
 
 /** Exit codes of `evident verify` and `evident check`. */
-export const EXIT_OF_VERDICT: Readonly<Record<Verdict, number>> = { verified: 0, tampered: 1, 'not checked': 2 };
+export const EXIT_OF_VERDICT: Readonly<Record<Verdict, number>> = {
+  verified: 0,
+  tampered: 1,
+  'not checked': 2,
+};
 
 /** Most findings that a report holds; all are counted. */
 export const FINDINGS_MAX = 1_000;

@@ -1,6 +1,6 @@
 /** Reading that goes on around what can't be read. */
 
-import { EvidentError, isEvidentError } from '@evident/core/errors.ts';
+import { type EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import type { RecordReader, RecordRun } from './ports.ts';
 
 export interface Unreadable {
@@ -12,7 +12,12 @@ export interface Unreadable {
 /** Most reads that one run may take to find out where exactly storage fails. */
 const PROBES_MAX = 64;
 
-const EMPTY: RecordRun = { positions: new Float64Array(0), hashes: new Uint8Array(0), faults: [], objects: [] };
+const EMPTY: RecordRun = {
+  positions: new Float64Array(0),
+  hashes: new Uint8Array(0),
+  faults: [],
+  objects: [],
+};
 
 /**
  * Reads `[from, to)`; where that fails, halves of it, until the unreadable positions are known or the probes are
@@ -35,7 +40,8 @@ export async function readSafely(
     } catch (error) {
       if (!isEvidentError(error)) throw error;
       const middle = (start + end) / 2n;
-      if (end - start > 1n && probes < PROBES_MAX && isLocal(error)) waiting.unshift([start, middle], [middle, end]);
+      if (end - start > 1n && probes < PROBES_MAX && isLocal(error))
+        waiting.unshift([start, middle], [middle, end]);
       else unreadable.push({ from: start, to: end, reason: error.message });
     }
   }

@@ -52,7 +52,8 @@ export class Reading {
     const start = this.range.size;
     const nodes: TileNodes[] = [];
     this.range.appendMany(hashes, (level, index, packed) => {
-      if (level % LEVELS_PER_TILE === 0) nodes.push({ level: level / LEVELS_PER_TILE, index, hashes: packed.slice() });
+      if (level % LEVELS_PER_TILE === 0)
+        nodes.push({ level: level / LEVELS_PER_TILE, index, hashes: packed.slice() });
     });
     const marks = new Uint8Array(chainMarks(start, hashes.length / HASH_BYTES) * HASH_BYTES);
     chainMany(this.chain, hashes, start, marks);

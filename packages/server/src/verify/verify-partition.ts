@@ -3,8 +3,8 @@
  * held against them. Memory is flat: one run of records, its hashes, and the right edge of the tree.
  */
 
-import { openTreeHead } from '@evident/core/checkpoint.ts';
 import { chainStart } from '@evident/core/chain.ts';
+import { openTreeHead } from '@evident/core/checkpoint.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import type { Verifier } from '@evident/core/note.ts';
 import type { PartitionHead } from '../log/log.ts';
@@ -106,7 +106,8 @@ class PartitionCheck {
   async run(from: bigint, to: bigint): Promise<void> {
     const { log, partition, sealed } = this.#scope;
     const { run, unreadable } = await readSafely(this.#deps.records, log, partition, from, to);
-    for (const range of unreadable) this.#note('not checked', 'storage', range.from, range.to, `the log can't be read: ${range.reason}`);
+    for (const range of unreadable)
+      this.#note('not checked', 'storage', range.from, range.to, `the log can't be read: ${range.reason}`);
     this.#records += run.positions.length;
     for (const fault of run.faults) {
       this.#note('tampered', fault.check, BigInt(fault.position), BigInt(fault.position) + 1n, fault.detail);
@@ -117,21 +118,39 @@ class PartitionCheck {
     const until = to < sealed ? to : sealed;
     const present = presence(run, from, to);
     const excused = (position: bigint) =>
-      unreadable.some((range) => position >= range.from && position < range.to) || this.#lostAt(position) !== undefined;
+      unreadable.some((range) => position >= range.from && position < range.to) ||
+      this.#lostAt(position) !== undefined;
     this.#noteHolesBeyondSeal(present, from, to, excused);
     if (until > from) await this.#sealedPart(run, present, from, until, excused);
   }
 
   /** Positions between the newest head and the counter: not sealed yet, but nobody leaves a hole there. */
-  #noteHolesBeyondSeal(present: Int32Array, from: bigint, to: bigint, excused: (position: bigint) => boolean): void {
+  #noteHolesBeyondSeal(
+    present: Int32Array,
+    from: bigint,
+    to: bigint,
+    excused: (position: bigint) => boolean,
+  ): void {
     const start = from > this.#scope.sealed ? from : this.#scope.sealed;
     for (let position = start; position < to; position++) {
       if (present[Number(position - from)] >= 0 || excused(position)) continue;
-      this.#note('tampered', 'record-missing', position, position + 1n, 'the counter has passed this position, but there is no record');
+      this.#note(
+        'tampered',
+        'record-missing',
+        position,
+        position + 1n,
+        'the counter has passed this position, but there is no record',
+      );
     }
   }
 
-  async #sealedPart(run: RecordRun, present: Int32Array, from: bigint, until: bigint, excused: (position: bigint) => boolean): Promise<void> {
+  async #sealedPart(
+    run: RecordRun,
+    present: Int32Array,
+    from: bigint,
+    until: bigint,
+    excused: (position: bigint) => boolean,
+  ): Promise<void> {
     const count = Number(until - from);
     const tiles = await this.#readTiles(from, count);
     const derived = fillDerived(run, present, count, tiles, (index) => excused(from + BigInt(index)));
@@ -144,8 +163,14 @@ class PartitionCheck {
       const head = await this.#nextHead();
       const end = head !== null && head.size <= until ? head.size : until;
       if (end > at) {
-        const slice = (hashes: Uint8Array) => hashes.subarray(Number(at - from) * HASH_BYTES, Number(end - from) * HASH_BYTES);
-        await this.#stretch(at, slice(derived), tiles === null ? null : slice(tiles), present.subarray(Number(at - from), Number(end - from)));
+        const slice = (hashes: Uint8Array) =>
+          hashes.subarray(Number(at - from) * HASH_BYTES, Number(end - from) * HASH_BYTES);
+        await this.#stretch(
+          at,
+          slice(derived),
+          tiles === null ? null : slice(tiles),
+          present.subarray(Number(at - from), Number(end - from)),
+        );
       }
       if (head !== null && head.size === end) this.#decide(head);
       at = end;
@@ -156,17 +181,36 @@ class PartitionCheck {
     const { log, partition } = this.#scope;
     try {
       const tiles = await this.#deps.tiles.read(tileLog(log, this.#scope.epoch), partition, 0, from, count);
-      if (tiles === null) this.#note('not checked', 'tile', from, from + BigInt(count), 'the tiles of these leaves are missing');
+      if (tiles === null)
+        this.#note(
+          'not checked',
+          'tile',
+          from,
+          from + BigInt(count),
+          'the tiles of these leaves are missing',
+        );
       return tiles;
     } catch (error) {
-      this.#note('not checked', 'storage', from, from + BigInt(count), `the tiles can't be read: ${(error as Error).message}`);
+      this.#note(
+        'not checked',
+        'storage',
+        from,
+        from + BigInt(count),
+        `the tiles can't be read: ${(error as Error).message}`,
+      );
       return null;
     }
   }
 
-  async #stretch(at: bigint, derived: Uint8Array, tiles: Uint8Array | null, present: Int32Array): Promise<void> {
+  async #stretch(
+    at: bigint,
+    derived: Uint8Array,
+    tiles: Uint8Array | null,
+    present: Int32Array,
+  ): Promise<void> {
     const grown = this.#tree.append(derived, tiles);
-    if (tiles !== null && Buffer.compare(derived, tiles) !== 0) this.#noteDifferences(at, derived, tiles, present);
+    if (tiles !== null && Buffer.compare(derived, tiles) !== 0)
+      this.#noteDifferences(at, derived, tiles, present);
     for (const one of grown) {
       await this.#checkNodes(one);
       await this.#checkChain(at, one);
@@ -180,10 +224,27 @@ class PartitionCheck {
       const here = derived.subarray(start, start + HASH_BYTES);
       if (Buffer.compare(here, tiles.subarray(start, start + HASH_BYTES)) === 0) continue;
       const position = at + BigInt(index);
-      this.#pend(this.#tree.records.pending, 'tile', position, 'the tile holds another leaf hash than the record gives');
+      this.#pend(
+        this.#tree.records.pending,
+        'tile',
+        position,
+        'the tile holds another leaf hash than the record gives',
+      );
       if (this.#tree.tiles === null) continue;
-      if (present[index] < 0) this.#pend(this.#tree.tiles.pending, 'record-missing', position, 'a record was sealed here, and is gone');
-      else this.#pend(this.#tree.tiles.pending, 'record', position, 'the record is not the one that was sealed here');
+      if (present[index] < 0)
+        this.#pend(
+          this.#tree.tiles.pending,
+          'record-missing',
+          position,
+          'a record was sealed here, and is gone',
+        );
+      else
+        this.#pend(
+          this.#tree.tiles.pending,
+          'record',
+          position,
+          'the record is not the one that was sealed here',
+        );
     }
   }
 
@@ -208,7 +269,13 @@ class PartitionCheck {
           break;
         }
         if (Buffer.compare(stored.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES), here) !== 0) {
-          this.#pend(reading.pending, 'tile', finding.from, `level ${level}: the tile holds another hash than the leaves give`, finding.to);
+          this.#pend(
+            reading.pending,
+            'tile',
+            finding.from,
+            `level ${level}: the tile holds another hash than the leaves give`,
+            finding.to,
+          );
         }
       }
     }
@@ -232,8 +299,19 @@ class PartitionCheck {
     }
     for (let i = 0; i < count; i++) {
       const from = (first + BigInt(i)) * CHAIN_EVERY;
-      if (Buffer.compare(stored.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES), marks.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES)) !== 0) {
-        this.#pend(reading.pending, 'chain', from, 'the stored chain value is not the one that the leaves give', from + CHAIN_EVERY);
+      if (
+        Buffer.compare(
+          stored.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES),
+          marks.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES),
+        ) !== 0
+      ) {
+        this.#pend(
+          reading.pending,
+          'chain',
+          from,
+          'the stored chain value is not the one that the leaves give',
+          from + CHAIN_EVERY,
+        );
       }
     }
   }
@@ -250,13 +328,25 @@ class PartitionCheck {
     }
     const signed = opened.value.head;
     if (signed.size !== head.size || Buffer.compare(signed.root, head.root) !== 0) {
-      this.#note('tampered', 'head', null, null, `the row of the head of size ${head.size} says otherwise than its signed note, which has size ${signed.size}`);
+      this.#note(
+        'tampered',
+        'head',
+        null,
+        null,
+        `the row of the head of size ${head.size} says otherwise than its signed note, which has size ${signed.size}`,
+      );
     }
     if (signed.size !== this.#tree.size) return;
     const decision = this.#tree.decide(signed.root);
     if (decision === null) {
       if (!this.#undecided) {
-        this.#note('tampered', 'head', this.#lastGood, head.size, `neither the records nor the tiles give the root that was signed at size ${head.size}; the last head that they give has size ${this.#lastGood}`);
+        this.#note(
+          'tampered',
+          'head',
+          this.#lastGood,
+          head.size,
+          `neither the records nor the tiles give the root that was signed at size ${head.size}; the last head that they give has size ${this.#lastGood}`,
+        );
       }
       this.#undecided = true;
       return;
@@ -265,7 +355,13 @@ class PartitionCheck {
     this.#lastGood = head.size;
     for (const finding of decision.findings) this.#findings.add(finding);
     if (Buffer.compare(this.#tree.records.chain, head.chain) !== 0) {
-      this.#note('tampered', 'chain', null, null, `the chain value of the head of size ${head.size} is not the one that the leaves give`);
+      this.#note(
+        'tampered',
+        'chain',
+        null,
+        null,
+        `the chain value of the head of size ${head.size} is not the one that the leaves give`,
+      );
     }
   }
 
@@ -276,16 +372,33 @@ class PartitionCheck {
     if (pending.length > 0 && !this.#undecided) for (const finding of pending) this.#findings.add(finding);
     const seal = await this.#deps.heads.readSeal(log, partition);
     if (seal === null) {
-      if (sealed > 0n) this.#note('not checked', 'head', null, null, 'the stored head that sealing goes on from is missing');
+      if (sealed > 0n)
+        this.#note('not checked', 'head', null, null, 'the stored head that sealing goes on from is missing');
       return;
     }
     if (this.#lastHead === null || this.#lastHead.size < sealed) {
-      if (sealed > 0n) this.#note('not checked', 'head', this.#lastHead?.size ?? 0n, sealed, `the signed head of size ${sealed} is missing`);
+      if (sealed > 0n)
+        this.#note(
+          'not checked',
+          'head',
+          this.#lastHead?.size ?? 0n,
+          sealed,
+          `the signed head of size ${sealed} is missing`,
+        );
       return;
     }
     if (seal.size !== sealed) return;
-    const same = Buffer.compare(seal.root, this.#lastHead.root) === 0 && Buffer.compare(seal.chain, this.#lastHead.chain) === 0;
-    if (!same) this.#note('tampered', 'head', null, null, `the head that sealing goes on from is not the signed head of size ${sealed}`);
+    const same =
+      Buffer.compare(seal.root, this.#lastHead.root) === 0 &&
+      Buffer.compare(seal.chain, this.#lastHead.chain) === 0;
+    if (!same)
+      this.#note(
+        'tampered',
+        'head',
+        null,
+        null,
+        `the head that sealing goes on from is not the signed head of size ${sealed}`,
+      );
     await this.#checkEdge(seal.edge, sealed);
   }
 
@@ -294,9 +407,16 @@ class PartitionCheck {
     const { log, partition } = this.#scope;
     const from = size - BigInt(width);
     const { run } = await readSafely(this.#deps.records, log, partition, from, size);
-    const tiles = width === 0 ? new Uint8Array(0) : await this.#deps.tiles.read(tileLog(log, this.#scope.epoch), partition, 0, from, width).catch(() => null);
-    const matches = Buffer.compare(edge, run.hashes) === 0 || (tiles !== null && Buffer.compare(edge, tiles) === 0);
-    if (!matches) this.#note('tampered', 'tile', from, size, 'the stored right edge is not the one that the leaves give');
+    const tiles =
+      width === 0
+        ? new Uint8Array(0)
+        : await this.#deps.tiles
+            .read(tileLog(log, this.#scope.epoch), partition, 0, from, width)
+            .catch(() => null);
+    const matches =
+      Buffer.compare(edge, run.hashes) === 0 || (tiles !== null && Buffer.compare(edge, tiles) === 0);
+    if (!matches)
+      this.#note('tampered', 'tile', from, size, 'the stored right edge is not the one that the leaves give');
   }
 
   async #nextHead(): Promise<HeadRow | null> {
@@ -314,12 +434,24 @@ class PartitionCheck {
     return this.#scope.lost.find(({ from, to }) => position >= from && position < to);
   }
 
-  #finding(verdict: Finding['verdict'], check: Check, from: bigint | null, to: bigint | null, detail: string): Finding {
+  #finding(
+    verdict: Finding['verdict'],
+    check: Check,
+    from: bigint | null,
+    to: bigint | null,
+    detail: string,
+  ): Finding {
     const { log, partition } = this.#scope;
     return { verdict, log, partition, from, to, id: null, check, detail };
   }
 
-  #note(verdict: Finding['verdict'], check: Check, from: bigint | null, to: bigint | null, detail: string): void {
+  #note(
+    verdict: Finding['verdict'],
+    check: Check,
+    from: bigint | null,
+    to: bigint | null,
+    detail: string,
+  ): void {
     this.#findings.add(this.#finding(verdict, check, from, to, detail));
   }
 
@@ -337,7 +469,13 @@ function presence(run: RecordRun, from: bigint, to: bigint): Int32Array {
 }
 
 /** Leaf hashes by position. Where a record is excused (lost, unreadable) the tile's hash stands in for it. */
-function fillDerived(run: RecordRun, present: Int32Array, count: number, tiles: Uint8Array | null, excused: (index: number) => boolean): Uint8Array {
+function fillDerived(
+  run: RecordRun,
+  present: Int32Array,
+  count: number,
+  tiles: Uint8Array | null,
+  excused: (index: number) => boolean,
+): Uint8Array {
   if (run.positions.length === present.length) return run.hashes.subarray(0, count * HASH_BYTES);
   const derived = new Uint8Array(count * HASH_BYTES);
   for (let index = 0; index < count; index++) {

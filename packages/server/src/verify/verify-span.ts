@@ -3,12 +3,12 @@
  * signed head. What lies outside is read only as far as the proofs need its hashes.
  */
 
+import { isInstant } from '@evident/core/audit-event.ts';
 import { openTreeHead } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { inclusionProof, type TreeNode, verifyInclusion } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { HASH_BYTES, perfectRoot } from '@evident/core/merkle/tree.ts';
-import { isInstant } from '@evident/core/audit-event.ts';
 import { epochOrigin } from '@evident/core/origin.ts';
 import type { Log } from '../log/log.ts';
 import { type StoredHead, tileLog } from '../seal/ports.ts';
@@ -32,7 +32,11 @@ const RUN_POSITIONS = 32_768n;
 const TILES_MAX = 64;
 
 /** @throws usage-invalid when a time can't be read */
-export async function verifySpan(deps: VerifyDeps, span: Span, onProgress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
+export async function verifySpan(
+  deps: VerifyDeps,
+  span: Span,
+  onProgress: (progress: VerifyProgress) => void,
+): Promise<VerifyReport> {
   const from = parseTime(span.from, '--from');
   const to = parseTime(span.to, '--to');
   const findings = new Findings();
@@ -41,7 +45,8 @@ export async function verifySpan(deps: VerifyDeps, span: Span, onProgress: (prog
   const stretches: { log: Log; partition: number; start: bigint; end: bigint }[] = [];
   for (const log of logs) {
     for (const head of await log.heads()) {
-      const start = from === null ? head.first : await positionAt(log, head.partition, from, head.first, head.next);
+      const start =
+        from === null ? head.first : await positionAt(log, head.partition, from, head.first, head.next);
       const end = to === null ? head.next : await positionAt(log, head.partition, to, head.first, head.next);
       stretches.push({ log, partition: head.partition, start, end });
     }
@@ -58,18 +63,34 @@ export async function verifySpan(deps: VerifyDeps, span: Span, onProgress: (prog
     );
   }
   const { tampered, notChecked } = findings.count;
-  return { verdict: findings.verdict, findings: await nameFindings(deps, findings.list), tampered, notChecked, partitions };
+  return {
+    verdict: findings.verdict,
+    findings: await nameFindings(deps, findings.list),
+    tampered,
+    notChecked,
+    partitions,
+  };
 }
 
 function parseTime(text: string | null, option: string): bigint | null {
   if (text === null) return null;
   const full = /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
-  if (!isInstant(full)) throw new EvidentError('usage-invalid', `${option}: ${text} is not a time such as 2026-11-20T10:00:00Z or 2026-11-20`);
+  if (!isInstant(full))
+    throw new EvidentError(
+      'usage-invalid',
+      `${option}: ${text} is not a time such as 2026-11-20T10:00:00Z or 2026-11-20`,
+    );
   return BigInt(Date.parse(full)) * 1_000n;
 }
 
 /** First position appended at or after a time: times never go back within a partition, so halving finds it. */
-async function positionAt(log: Log, partition: number, time: bigint, first: bigint, next: bigint): Promise<bigint> {
+async function positionAt(
+  log: Log,
+  partition: number,
+  time: bigint,
+  first: bigint,
+  next: bigint,
+): Promise<bigint> {
   let low = first;
   let high = next;
   while (low < high) {
@@ -98,7 +119,14 @@ class SpanCheck {
   }
 
   async run(start: bigint, end: bigint, onProgress: (positions: bigint) => void): Promise<PartitionReport> {
-    const report = { log: this.#log.name, partition: this.#partition, records: 0, sealed: 0n, heads: 0, objects: 0 };
+    const report = {
+      log: this.#log.name,
+      partition: this.#partition,
+      records: 0,
+      sealed: 0n,
+      heads: 0,
+      objects: 0,
+    };
     if (end <= start) return report;
     const head = await this.#openHead();
     if (head === null) return report;
@@ -128,17 +156,33 @@ class SpanCheck {
     const origin = epochOrigin(name, this.#log.name, this.#partition, seal.epoch);
     const opened = openTreeHead(row.note, [verifierOf(origin)], origin);
     if (!opened.ok || opened.value.head.size !== seal.size) {
-      this.#note('tampered', 'head-signature', null, null, `the head of size ${seal.size}: ${opened.ok ? 'its note has another size' : opened.reason}`);
+      this.#note(
+        'tampered',
+        'head-signature',
+        null,
+        null,
+        `the head of size ${seal.size}: ${opened.ok ? 'its note has another size' : opened.reason}`,
+      );
       return null;
     }
     return { ...seal, root: opened.value.head.root };
   }
 
   async #chunk(from: bigint, to: bigint): Promise<{ records: number; objects: number }> {
-    const { run, unreadable } = await readSafely(this.#deps.records, this.#log.name, this.#partition, from, to);
-    for (const range of unreadable) this.#note('not checked', 'storage', range.from, range.to, `the log can't be read: ${range.reason}`);
-    for (const fault of run.faults) this.#note('tampered', fault.check, BigInt(fault.position), BigInt(fault.position) + 1n, fault.detail);
-    const objects = await checkObjects(this.#deps.objects, run.objects, (verdict, position, detail) => this.#note(verdict, 'object', position, position + 1n, detail));
+    const { run, unreadable } = await readSafely(
+      this.#deps.records,
+      this.#log.name,
+      this.#partition,
+      from,
+      to,
+    );
+    for (const range of unreadable)
+      this.#note('not checked', 'storage', range.from, range.to, `the log can't be read: ${range.reason}`);
+    for (const fault of run.faults)
+      this.#note('tampered', fault.check, BigInt(fault.position), BigInt(fault.position) + 1n, fault.detail);
+    const objects = await checkObjects(this.#deps.objects, run.objects, (verdict, position, detail) =>
+      this.#note(verdict, 'object', position, position + 1n, detail),
+    );
     const derived = new Uint8Array(Number(to - from) * HASH_BYTES);
     const there = new Uint8Array(Number(to - from));
     for (const [index, position] of run.positions.entries()) {
@@ -150,7 +194,12 @@ class SpanCheck {
       const width = tile + WIDTH < to ? TILE_WIDTH : Number(to - tile);
       const at = Number(tile - from);
       const excused = unreadable.some((range) => range.from < tile + BigInt(width) && range.to > tile);
-      if (!excused) await this.#tile(tile, derived.slice(at * HASH_BYTES, (at + width) * HASH_BYTES), there.subarray(at, at + width));
+      if (!excused)
+        await this.#tile(
+          tile,
+          derived.slice(at * HASH_BYTES, (at + width) * HASH_BYTES),
+          there.subarray(at, at + width),
+        );
     }
     return { records: run.positions.length, objects };
   }
@@ -162,12 +211,26 @@ class SpanCheck {
     try {
       stored = await this.#deps.tiles.read(this.#tileLog, this.#partition, 0, from, width);
     } catch (error) {
-      this.#note('not checked', 'storage', from, from + BigInt(width), `the tile can't be read: ${(error as Error).message}`);
+      this.#note(
+        'not checked',
+        'storage',
+        from,
+        from + BigInt(width),
+        `the tile can't be read: ${(error as Error).message}`,
+      );
     }
     const recordsRight = await this.#isInTree(from, derived);
     if (stored === null) {
-      if (recordsRight === 'ok') this.#note('not checked', 'tile', from, from + BigInt(width), 'the tile is missing');
-      else this.#note('tampered', 'head', from, from + BigInt(width), 'the records do not give the signed root, and their tile is missing');
+      if (recordsRight === 'ok')
+        this.#note('not checked', 'tile', from, from + BigInt(width), 'the tile is missing');
+      else
+        this.#note(
+          'tampered',
+          'head',
+          from,
+          from + BigInt(width),
+          'the records do not give the signed root, and their tile is missing',
+        );
       return;
     }
     const same = Buffer.compare(derived, stored) === 0;
@@ -175,8 +238,16 @@ class SpanCheck {
     if (recordsRight === 'unreadable') {
       this.#note('not checked', 'tile', from, from + BigInt(width), 'a tile that the proof needs is missing');
     } else if (recordsRight === 'ok') this.#differences(from, derived, stored, there, 'tile');
-    else if (!same && (await this.#isInTree(from, stored)) === 'ok') this.#differences(from, derived, stored, there, 'record');
-    else this.#note('tampered', 'head', from, from + BigInt(width), 'neither the records nor the tile can be proven to be in the signed tree');
+    else if (!same && (await this.#isInTree(from, stored)) === 'ok')
+      this.#differences(from, derived, stored, there, 'record');
+    else
+      this.#note(
+        'tampered',
+        'head',
+        from,
+        from + BigInt(width),
+        'neither the records nor the tile can be proven to be in the signed tree',
+      );
   }
 
   async #isInTree(from: bigint, hashes: Uint8Array): Promise<'ok' | 'no' | 'unreadable'> {
@@ -184,10 +255,14 @@ class SpanCheck {
     const tileIndex = from / WIDTH;
     const stored = readHashesFromTiles(head.size, (tile) => {
       // The tile in question is the one given; every other is what is stored.
-      if (tile.level === 0 && tile.index === tileIndex) return Promise.resolve(hashes.subarray(0, tile.width * HASH_BYTES));
+      if (tile.level === 0 && tile.index === tileIndex)
+        return Promise.resolve(hashes.subarray(0, tile.width * HASH_BYTES));
       return this.#readTile(tile.level, tile.index, tile.width);
     });
-    const inside = ({ level, index }: TreeNode) => level <= 8 && (index << BigInt(level)) >= from && ((index + 1n) << BigInt(level)) <= from + BigInt(hashes.length / HASH_BYTES);
+    const inside = ({ level, index }: TreeNode) =>
+      level <= 8 &&
+      index << BigInt(level) >= from &&
+      (index + 1n) << BigInt(level) <= from + BigInt(hashes.length / HASH_BYTES);
     try {
       const proof = await inclusionProof(from, head.size, async (nodes) => {
         const outside = await stored(nodes.filter((node) => !inside(node)));
@@ -195,7 +270,9 @@ class SpanCheck {
         return nodes.map((node) => (inside(node) ? subtree(hashes, from, node) : outside[next++]));
       });
       const leafHash = hashes.subarray(0, HASH_BYTES);
-      return verifyInclusion({ index: from, size: head.size, leafHash, root: head.root, proof }) === 'ok' ? 'ok' : 'no';
+      return verifyInclusion({ index: from, size: head.size, leafHash, root: head.root, proof }) === 'ok'
+        ? 'ok'
+        : 'no';
     } catch {
       return 'unreadable';
     }
@@ -206,10 +283,12 @@ class SpanCheck {
     let tile = this.#tiles.get(name);
     if (tile === undefined) {
       if (this.#tiles.size >= TILES_MAX) this.#tiles.clear();
-      tile = this.#deps.tiles.read(this.#tileLog, this.#partition, level, index * WIDTH, width).then((found) => {
-        if (found === null) throw new Error('a tile is missing');
-        return found;
-      });
+      tile = this.#deps.tiles
+        .read(this.#tileLog, this.#partition, level, index * WIDTH, width)
+        .then((found) => {
+          if (found === null) throw new Error('a tile is missing');
+          return found;
+        });
       this.#tiles.set(name, tile);
     }
     return tile;
@@ -219,19 +298,61 @@ class SpanCheck {
     return tileLog(this.#log.name, (this.#head as StoredHead).epoch);
   }
 
-  #differences(from: bigint, derived: Uint8Array, stored: Uint8Array, there: Uint8Array, wrong: 'record' | 'tile'): void {
+  #differences(
+    from: bigint,
+    derived: Uint8Array,
+    stored: Uint8Array,
+    there: Uint8Array,
+    wrong: 'record' | 'tile',
+  ): void {
     for (let index = 0; index < there.length; index++) {
       const range = [index * HASH_BYTES, (index + 1) * HASH_BYTES] as const;
       if (Buffer.compare(derived.subarray(...range), stored.subarray(...range)) === 0) continue;
       const position = from + BigInt(index);
-      if (wrong === 'tile') this.#note('tampered', 'tile', position, position + 1n, 'the tile holds another leaf hash than the record gives');
-      else if (there[index] === 0) this.#note('tampered', 'record-missing', position, position + 1n, 'a record was sealed here, and is gone');
-      else this.#note('tampered', 'record', position, position + 1n, 'the record is not the one that was sealed here');
+      if (wrong === 'tile')
+        this.#note(
+          'tampered',
+          'tile',
+          position,
+          position + 1n,
+          'the tile holds another leaf hash than the record gives',
+        );
+      else if (there[index] === 0)
+        this.#note(
+          'tampered',
+          'record-missing',
+          position,
+          position + 1n,
+          'a record was sealed here, and is gone',
+        );
+      else
+        this.#note(
+          'tampered',
+          'record',
+          position,
+          position + 1n,
+          'the record is not the one that was sealed here',
+        );
     }
   }
 
-  #note(verdict: Finding['verdict'], check: Check, from: bigint | null, to: bigint | null, detail: string): void {
-    this.#findings.add({ verdict, log: this.#log.name, partition: this.#partition, from, to, id: null, check, detail });
+  #note(
+    verdict: Finding['verdict'],
+    check: Check,
+    from: bigint | null,
+    to: bigint | null,
+    detail: string,
+  ): void {
+    this.#findings.add({
+      verdict,
+      log: this.#log.name,
+      partition: this.#partition,
+      from,
+      to,
+      id: null,
+      check,
+      detail,
+    });
   }
 }
 

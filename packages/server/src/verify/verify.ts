@@ -14,7 +14,13 @@ import type { Log, PartitionHead } from '../log/log.ts';
 import { type HeadSigner, tileLog } from '../seal/ports.ts';
 import { type Finding, Findings, type Verdict } from './finding.ts';
 import type { HeadRow } from './ports.ts';
-import { type LostRange, type PartitionDeps, type PartitionReport, type PartitionScope, verifyPartition } from './verify-partition.ts';
+import {
+  type LostRange,
+  type PartitionDeps,
+  type PartitionReport,
+  type PartitionScope,
+  verifyPartition,
+} from './verify-partition.ts';
 
 export interface VerifyDeps extends PartitionDeps {
   readonly name: string;
@@ -22,7 +28,10 @@ export interface VerifyDeps extends PartitionDeps {
   readonly verifierOf: (origin: string) => Verifier;
   /** What the signer remembers, where it is at hand. */
   readonly signer: Pick<HeadSigner, 'last'> | null;
-  readonly lost: (log: string, partition: number) => Promise<{ from: bigint; to: bigint; recovery: string; recordAt: bigint }[]>;
+  readonly lost: (
+    log: string,
+    partition: number,
+  ) => Promise<{ from: bigint; to: bigint; recovery: string; recordAt: bigint }[]>;
 }
 
 export interface VerifyReport {
@@ -43,14 +52,21 @@ const HEADS_LOG = 'heads';
 const NAMED_MAX = 100;
 
 /** @param only the log to verify; `heads` is always verified with it, as its anchor */
-export async function verify(deps: VerifyDeps, only: string | null, onProgress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
+export async function verify(
+  deps: VerifyDeps,
+  only: string | null,
+  onProgress: (progress: VerifyProgress) => void,
+): Promise<VerifyReport> {
   const findings = new Findings();
   const logs = deps.logs.filter(({ name }) => only === null || name === only || name === HEADS_LOG);
   // `heads` first: what it lists was sealed before, so that no head is listed beyond what is then looked at.
   logs.sort((a, b) => Number(b.name === HEADS_LOG) - Number(a.name === HEADS_LOG));
   const scopes: PartitionScope[] = [];
   for (const log of logs) scopes.push(...(await scopesOf(deps, log, findings)));
-  const total = scopes.reduce((sum, { counter, sealed }) => sum + (counter.next > sealed ? counter.next : sealed), 0n);
+  const total = scopes.reduce(
+    (sum, { counter, sealed }) => sum + (counter.next > sealed ? counter.next : sealed),
+    0n,
+  );
   let done = 0n;
   const partitions: PartitionReport[] = [];
   for (const scope of scopes) {
@@ -63,7 +79,13 @@ export async function verify(deps: VerifyDeps, only: string | null, onProgress: 
   }
   await checkListedHeads(deps, scopes, findings);
   const { tampered, notChecked } = findings.count;
-  return { verdict: findings.verdict, findings: await nameFindings(deps, findings.list), tampered, notChecked, partitions };
+  return {
+    verdict: findings.verdict,
+    findings: await nameFindings(deps, findings.list),
+    tampered,
+    notChecked,
+    partitions,
+  };
 }
 
 async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise<PartitionScope[]> {
@@ -76,10 +98,26 @@ async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise
     const last = deps.signer === null ? null : await deps.signer.last(origin);
     const sealed = await storedSize(deps, log.name, partition, epoch, last?.size ?? 0n);
     const later = await log.head(partition);
-    const scope = { log: log.name, partition, epoch, origin, verifier: deps.verifierOf(origin), counter: later, sealed, lost: await confirmLost(deps, log, partition) };
+    const scope = {
+      log: log.name,
+      partition,
+      epoch,
+      origin,
+      verifier: deps.verifierOf(origin),
+      counter: later,
+      sealed,
+      lost: await confirmLost(deps, log, partition),
+    };
     if (last !== null && last.size > sealed) noteSignedBeyond(scope, last, findings);
     if (deps.signer !== null && last === null && sealed > 0n) {
-      findings.add(finding(scope, 'not checked', 'signer', `the signer remembers no head of ${origin}, but one of size ${sealed} is stored`));
+      findings.add(
+        finding(
+          scope,
+          'not checked',
+          'signer',
+          `the signer remembers no head of ${origin}, but one of size ${sealed} is stored`,
+        ),
+      );
     }
     noteStopped(scope, later, findings);
     scopes.push(scope);
@@ -87,16 +125,37 @@ async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise
   return scopes;
 }
 
-function finding(scope: PartitionScope, verdict: Finding['verdict'], check: Finding['check'], detail: string): Finding {
-  return { verdict, log: scope.log, partition: scope.partition, from: null, to: null, id: null, check, detail };
+function finding(
+  scope: PartitionScope,
+  verdict: Finding['verdict'],
+  check: Finding['check'],
+  detail: string,
+): Finding {
+  return {
+    verdict,
+    log: scope.log,
+    partition: scope.partition,
+    from: null,
+    to: null,
+    id: null,
+    check,
+    detail,
+  };
 }
 
 function noteStopped(scope: PartitionScope, counter: PartitionHead, findings: Findings): void {
-  if (counter.stopped !== null) findings.add(finding(scope, 'not checked', 'signer', `the partition is stopped: ${counter.stopped}`));
+  if (counter.stopped !== null)
+    findings.add(finding(scope, 'not checked', 'signer', `the partition is stopped: ${counter.stopped}`));
 }
 
 /** Size of the newest stored head. A signature a moment old may not be stored yet: look again, a bounded number of times. */
-async function storedSize(deps: VerifyDeps, log: string, partition: number, epoch: number, signed: bigint): Promise<bigint> {
+async function storedSize(
+  deps: VerifyDeps,
+  log: string,
+  partition: number,
+  epoch: number,
+  signed: bigint,
+): Promise<bigint> {
   let size = 0n;
   for (let attempt = 0; attempt < 20; attempt++) {
     const seal = await deps.heads.readSeal(log, partition);
@@ -107,7 +166,12 @@ async function storedSize(deps: VerifyDeps, log: string, partition: number, epoc
   return size;
 }
 
-async function newestHead(deps: VerifyDeps, log: string, partition: number, epoch: number): Promise<HeadRow | undefined> {
+async function newestHead(
+  deps: VerifyDeps,
+  log: string,
+  partition: number,
+  epoch: number,
+): Promise<HeadRow | undefined> {
   let newest: HeadRow | undefined;
   for (;;) {
     const page: HeadRow[] = await deps.heads.readHeads(log, partition, epoch, newest?.size ?? 0n, 1_000);
@@ -117,14 +181,23 @@ async function newestHead(deps: VerifyDeps, log: string, partition: number, epoc
 }
 
 /** The signer remembers more than is stored: cut short by a crash, or the database is an older copy. */
-function noteSignedBeyond(scope: PartitionScope, last: { size: bigint; root: Uint8Array }, findings: Findings): void {
+function noteSignedBeyond(
+  scope: PartitionScope,
+  last: { size: bigint; root: Uint8Array },
+  findings: Findings,
+): void {
   const signed = `a head of size ${last.size} was signed, but the newest that is stored has size ${scope.sealed}`;
   if (scope.counter.next >= last.size) {
     findings.add(finding(scope, 'not checked', 'signer', `${signed}; start the server to seal on`));
     return;
   }
   findings.add({
-    ...finding(scope, 'tampered', 'signer', `${signed}, and the log ends at position ${scope.counter.next}: an older copy was put back, or its end was cut off`),
+    ...finding(
+      scope,
+      'tampered',
+      'signer',
+      `${signed}, and the log ends at position ${scope.counter.next}: an older copy was put back, or its end was cut off`,
+    ),
     from: scope.counter.next,
     to: last.size,
   });
@@ -140,10 +213,20 @@ async function confirmLost(deps: VerifyDeps, log: Log, partition: number): Promi
   return confirmed;
 }
 
-function namesLost(record: LogRecord, claim: { from: bigint; to: bigint; recovery: string; recordAt: bigint }): boolean {
-  if (record.position !== claim.recordAt || record.type !== 'seal.recovery' || record.source !== SYSTEM_SOURCE) return false;
+function namesLost(
+  record: LogRecord,
+  claim: { from: bigint; to: bigint; recovery: string; recordAt: bigint },
+): boolean {
+  if (
+    record.position !== claim.recordAt ||
+    record.type !== 'seal.recovery' ||
+    record.source !== SYSTEM_SOURCE
+  )
+    return false;
   if (record.id !== claim.recovery || record.body.form !== 'json') return false;
-  const body = JSON.parse(new TextDecoder().decode(record.body.bytes)) as { lost?: { from: string; to: string }[] };
+  const body = JSON.parse(new TextDecoder().decode(record.body.bytes)) as {
+    lost?: { from: string; to: string }[];
+  };
   return (body.lost ?? []).some(({ from, to }) => BigInt(from) <= claim.from && BigInt(to) >= claim.to);
 }
 
@@ -151,7 +234,11 @@ function namesLost(record: LogRecord, claim: { from: bigint; to: bigint; recover
  * Every head that the log `heads` lists, held against the tiles of its partition (which have been verified by
  * now): one signed head of `heads` then covers them all.
  */
-async function checkListedHeads(deps: VerifyDeps, scopes: readonly PartitionScope[], findings: Findings): Promise<void> {
+async function checkListedHeads(
+  deps: VerifyDeps,
+  scopes: readonly PartitionScope[],
+  findings: Findings,
+): Promise<void> {
   const heads = deps.logs.find(({ name }) => name === HEADS_LOG);
   const scope = scopes.find(({ log }) => log === HEADS_LOG);
   if (heads === undefined || scope === undefined) return;
@@ -160,16 +247,28 @@ async function checkListedHeads(deps: VerifyDeps, scopes: readonly PartitionScop
     try {
       page = await heads.read(0, from, 1_000);
     } catch (error) {
-      findings.add({ ...finding(scope, 'not checked', 'storage', (error as Error).message), from, to: scope.sealed });
+      findings.add({
+        ...finding(scope, 'not checked', 'storage', (error as Error).message),
+        from,
+        to: scope.sealed,
+      });
       return;
     }
     if (page.length === 0) return;
-    for (const record of page) if (record.type === 'head' && record.position < scope.sealed) await checkListed(deps, scopes, scope, record, findings);
+    for (const record of page)
+      if (record.type === 'head' && record.position < scope.sealed)
+        await checkListed(deps, scopes, scope, record, findings);
     from = (page.at(-1) as LogRecord).position + 1n;
   }
 }
 
-async function checkListed(deps: VerifyDeps, scopes: readonly PartitionScope[], heads: PartitionScope, record: LogRecord, findings: Findings): Promise<void> {
+async function checkListed(
+  deps: VerifyDeps,
+  scopes: readonly PartitionScope[],
+  heads: PartitionScope,
+  record: LogRecord,
+  findings: Findings,
+): Promise<void> {
   const at = { from: record.position, to: record.position + 1n, id: record.id };
   const listed = parseListed(record);
   if (listed === null) {
@@ -182,18 +281,32 @@ async function checkListed(deps: VerifyDeps, scopes: readonly PartitionScope[], 
   const answer = listed.size > target.sealed ? 'beyond' : await rootFromTiles(deps, target, listed.size);
   const claim = `heads lists size ${listed.size} and root ${toBase64(listed.root)} of ${listed.origin}`;
   if (answer === 'beyond') {
-    findings.add({ ...finding(target, 'tampered', 'heads-log', `${claim}, but only ${target.sealed} positions are sealed`), from: target.sealed, to: listed.size });
+    findings.add({
+      ...finding(target, 'tampered', 'heads-log', `${claim}, but only ${target.sealed} positions are sealed`),
+      from: target.sealed,
+      to: listed.size,
+    });
   } else if (answer === null) {
-    findings.add({ ...finding(target, 'not checked', 'heads-log', `${claim}, but its tiles can't be read`), ...at });
+    findings.add({
+      ...finding(target, 'not checked', 'heads-log', `${claim}, but its tiles can't be read`),
+      ...at,
+    });
   } else if (Buffer.compare(answer, listed.root) !== 0) {
-    findings.add({ ...finding(target, 'tampered', 'heads-log', `${claim}, but the tiles give ${toBase64(answer)}`), from: 0n, to: listed.size });
+    findings.add({
+      ...finding(target, 'tampered', 'heads-log', `${claim}, but the tiles give ${toBase64(answer)}`),
+      from: 0n,
+      to: listed.size,
+    });
   }
 }
 
 function parseListed(record: LogRecord): { origin: string; size: bigint; root: Uint8Array } | null {
   try {
     if (record.body.form !== 'json') return null;
-    const { origin, size, root } = JSON.parse(new TextDecoder().decode(record.body.bytes)) as Record<string, string>;
+    const { origin, size, root } = JSON.parse(new TextDecoder().decode(record.body.bytes)) as Record<
+      string,
+      string
+    >;
     const parsedSize = parseDecimal(size);
     const parsedRoot = fromBase64(root);
     if (parseOrigin(origin) === null || parsedSize === null || parsedRoot?.length !== 32) return null;
@@ -203,10 +316,20 @@ function parseListed(record: LogRecord): { origin: string; size: bigint; root: U
   }
 }
 
-async function rootFromTiles(deps: VerifyDeps, { log, partition, epoch }: PartitionScope, size: bigint): Promise<Uint8Array | null> {
+async function rootFromTiles(
+  deps: VerifyDeps,
+  { log, partition, epoch }: PartitionScope,
+  size: bigint,
+): Promise<Uint8Array | null> {
   try {
     const read = readHashesFromTiles(size, async ({ level, index, width }) => {
-      const tile = await deps.tiles.read(tileLog(log, epoch), partition, level, index * BigInt(TILE_WIDTH), width);
+      const tile = await deps.tiles.read(
+        tileLog(log, epoch),
+        partition,
+        level,
+        index * BigInt(TILE_WIDTH),
+        width,
+      );
       if (tile === null) throw new Error('a tile is missing');
       return tile;
     });
@@ -221,7 +344,12 @@ export async function nameFindings(deps: VerifyDeps, list: readonly Finding[]): 
   const named: Finding[] = [];
   for (const [index, one] of list.entries()) {
     const log = deps.logs.find(({ name }) => name === one.log);
-    const wanted = index < NAMED_MAX && one.from !== null && one.id === null && log !== undefined && one.check !== 'storage';
+    const wanted =
+      index < NAMED_MAX &&
+      one.from !== null &&
+      one.id === null &&
+      log !== undefined &&
+      one.check !== 'storage';
     const [record] = wanted ? await log.read(one.partition, one.from as bigint, 1).catch(() => []) : [];
     named.push(record !== undefined && record.position === one.from ? { ...one, id: record.id } : one);
   }

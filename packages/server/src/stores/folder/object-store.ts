@@ -25,7 +25,8 @@ export class FolderObjectStore {
       if (await this.#holds(path, body.length, sha256)) return;
       const folder = join(path, '..');
       const made = await mkdir(folder, { recursive: true, mode: 0o700 });
-      if (made !== undefined) for (let up = folder; up !== join(made, '..'); up = join(up, '..')) syncDirectory(join(up, '..'));
+      if (made !== undefined)
+        for (let up = folder; up !== join(made, '..'); up = join(up, '..')) syncDirectory(join(up, '..'));
       const temporary = `${path}.new-${process.pid}-${++this.#temporaries}`;
       const file = await open(temporary, 'wx', 0o600);
       try {
@@ -64,7 +65,8 @@ export class FolderObjectStore {
 
   #path(tenant: string, sha256: Uint8Array): string {
     // Both are checked here again: they name a file.
-    if (!isTenant(tenant) && tenant !== SYSTEM_TENANT) throw new RangeError(`no tenant is named ${JSON.stringify(tenant)}`);
+    if (!isTenant(tenant) && tenant !== SYSTEM_TENANT)
+      throw new RangeError(`no tenant is named ${JSON.stringify(tenant)}`);
     if (sha256.length !== 32) throw new RangeError('an object is named by a SHA-256');
     return join(this.#folder, tenant, toHex(sha256));
   }

@@ -9,13 +9,25 @@
  * that is put back meets a memory that was not.
  */
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes, fromBase64, toBase64 } from '@evident/core/bytes.ts';
 import { formatTreeHead, parseDecimal, type TreeHead } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
-import { signNote, verifierKey, type Signer as NoteSigner, type VerifyFunctions } from '@evident/core/note.ts';
+import {
+  type Signer as NoteSigner,
+  signNote,
+  type VerifyFunctions,
+  verifierKey,
+} from '@evident/core/note.ts';
 import type { HeadSigner, Signature } from '../../seal/ports.ts';
 import { errnoOf, storageFault, syncDirectory, writeFileDurably } from '../durable-file.ts';
 
@@ -46,7 +58,9 @@ export class FolderSigner implements HeadSigner {
     this.#folder = folder;
     this.#key = key;
     this.#last = last;
-    this.publicKey = new Uint8Array(createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(SPKI_PREFIX.length));
+    this.publicKey = new Uint8Array(
+      createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(SPKI_PREFIX.length),
+    );
   }
 
   /**
@@ -58,7 +72,11 @@ export class FolderSigner implements HeadSigner {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       const pem = readIfThere(join(folder, 'key')) ?? makeKey(folder);
       // A missing memory is an empty one: the sealer finds stored heads that this signer doesn't remember, and stops.
-      return new FolderSigner(folder, createPrivateKey(pem), parseLast(folder, readIfThere(join(folder, 'last')) ?? ''));
+      return new FolderSigner(
+        folder,
+        createPrivateKey(pem),
+        parseLast(folder, readIfThere(join(folder, 'last')) ?? ''),
+      );
     } catch (error) {
       throw storageFault(error, folder, 'open the signer');
     }
@@ -106,8 +124,11 @@ export class FolderSigner implements HeadSigner {
   #refusal({ origin, size, root }: TreeHead): string | null {
     const last = this.#last.get(origin);
     if (last === undefined || size > last.size) return null;
-    if (size < last.size) return `the signer refused size ${size} of ${origin}: it has signed size ${last.size}`;
-    return equalBytes(root, last.root) ? null : `the signer refused another root of ${origin} at size ${size}`;
+    if (size < last.size)
+      return `the signer refused size ${size} of ${origin}: it has signed size ${last.size}`;
+    return equalBytes(root, last.root)
+      ? null
+      : `the signer refused another root of ${origin} at size ${size}`;
   }
 
   #remember(next: Map<string, Remembered>): void {
@@ -144,10 +165,14 @@ function parseLast(folder: string, text: string): Map<string, Remembered> {
     const size = parseDecimal(sizeText ?? '');
     const root = fromBase64(rootText ?? '');
     if (rest.length > 0 || size === null || root?.length !== 32 || last.has(origin)) {
-      throw new EvidentError('signer-refused', `${join(folder, 'last')} holds a line that is not a remembered head: ${JSON.stringify(line.slice(0, 200))}`);
+      throw new EvidentError(
+        'signer-refused',
+        `${join(folder, 'last')} holds a line that is not a remembered head: ${JSON.stringify(line.slice(0, 200))}`,
+      );
     }
     last.set(origin, { size, root });
   }
-  if (text !== '' && !text.endsWith('\n')) throw new EvidentError('signer-refused', `${join(folder, 'last')} is cut off`);
+  if (text !== '' && !text.endsWith('\n'))
+    throw new EvidentError('signer-refused', `${join(folder, 'last')} is cut off`);
   return last;
 }

@@ -12,7 +12,7 @@
  * What a crash leaves: hashes beyond the stored head, or some of them. The next round writes the same bytes.
  */
 
-import { mkdir, open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
@@ -58,7 +58,13 @@ export class FolderTileStore implements TileStore {
     await this.#closeSurplus();
   }
 
-  async read(log: string, partition: number, level: number, index: bigint, count: number): Promise<Uint8Array | null> {
+  async read(
+    log: string,
+    partition: number,
+    level: number,
+    index: bigint,
+    count: number,
+  ): Promise<Uint8Array | null> {
     return this.#read(log, partition, level >> 1, level % 2 === 0 ? 'lower' : 'upper', index, count);
   }
 
@@ -75,7 +81,9 @@ export class FolderTileStore implements TileStore {
   #piecesOf({ log, partition, leaves, nodes, chain }: TileWrite): Piece[] {
     const pieces = this.#split(log, partition, 0, 'lower', leaves.from, leaves.hashes);
     for (const { level, index, hashes } of nodes) {
-      pieces.push(...this.#split(log, partition, level >> 1, level % 2 === 0 ? 'lower' : 'upper', index, hashes));
+      pieces.push(
+        ...this.#split(log, partition, level >> 1, level % 2 === 0 ? 'lower' : 'upper', index, hashes),
+      );
     }
     pieces.push(...this.#split(log, partition, 0, 'chain', chain.from, chain.hashes));
     return pieces;
@@ -125,7 +133,8 @@ export class FolderTileStore implements TileStore {
       const made = await mkdir(folder, { recursive: true, mode: 0o700 });
       handle = await open(path, 'w+', 0o600);
       syncDirectory(folder);
-      if (made !== undefined) for (let up = folder; up !== join(made, '..'); up = join(up, '..')) syncDirectory(join(up, '..'));
+      if (made !== undefined)
+        for (let up = folder; up !== join(made, '..'); up = join(up, '..')) syncDirectory(join(up, '..'));
     }
     this.#open.set(path, handle);
     return handle;
@@ -139,7 +148,14 @@ export class FolderTileStore implements TileStore {
     }
   }
 
-  async #read(log: string, partition: number, pair: number, row: Row, from: bigint, count: number): Promise<Uint8Array | null> {
+  async #read(
+    log: string,
+    partition: number,
+    pair: number,
+    row: Row,
+    from: bigint,
+    count: number,
+  ): Promise<Uint8Array | null> {
     const perPack = BigInt(row === 'lower' ? PACK_HASHES : TILE_WIDTH);
     const hashes = new Uint8Array(count * HASH_BYTES);
     for (let done = 0; done < count; ) {

@@ -1,5 +1,5 @@
 import { describeLog } from '../../../contract/log-contract.ts';
-import { makeMemoryLogState, MemoryLog } from './log.ts';
+import { MemoryLog, makeMemoryLogState } from './log.ts';
 
 describeLog('memory', async (partitions) => {
   let now = 1_800_000_000_000_000n;

@@ -10,8 +10,22 @@ import { hourId } from '@evident/core/derived-id.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { formatHour } from '@evident/core/leaf.ts';
 import { partitionOf } from '@evident/core/partition.ts';
-import { type Body, type LogRecord, type ProposedRecord, SYSTEM_SOURCE, SYSTEM_TENANT } from '@evident/core/record.ts';
-import { APPEND_RECORDS_MAX, type Log, type Outcome, type PartitionHead, type Place, type Proposal, READ_RECORDS_MAX } from '../../log/log.ts';
+import {
+  type Body,
+  type LogRecord,
+  type ProposedRecord,
+  SYSTEM_SOURCE,
+  SYSTEM_TENANT,
+} from '@evident/core/record.ts';
+import {
+  APPEND_RECORDS_MAX,
+  type Log,
+  type Outcome,
+  type PartitionHead,
+  type Place,
+  type Proposal,
+  READ_RECORDS_MAX,
+} from '../../log/log.ts';
 
 const HOUR_US = 3_600_000_000n;
 const utf8 = new TextEncoder();
@@ -48,7 +62,13 @@ export interface MemoryLogHooks {
 export function makeMemoryLogState(name: string, partitions: number, now: bigint): MemoryLogState {
   return {
     name,
-    partitions: Array.from({ length: partitions }, () => ({ records: [], first: 0n, next: 0n, lastAppendedAt: now, stopped: null })),
+    partitions: Array.from({ length: partitions }, () => ({
+      records: [],
+      first: 0n,
+      next: 0n,
+      lastAppendedAt: now,
+      stopped: null,
+    })),
     identities: new Map(),
     reused: new Map(),
     archived: Array.from({ length: partitions }, () => 0n),
@@ -121,9 +141,13 @@ export class MemoryLog implements Log {
     return this.#step('trim', () => {
       const held = this.#partition(partition);
       if (before > this.#state.archived[partition]) {
-        throw new EvidentError('trim-not-archived', `trimming ${this.name}/${partition} below ${before}: the archive holds positions below ${this.#state.archived[partition]}`, {
-          context: { log: this.name, partition, position: before },
-        });
+        throw new EvidentError(
+          'trim-not-archived',
+          `trimming ${this.name}/${partition} below ${before}: the archive holds positions below ${this.#state.archived[partition]}`,
+          {
+            context: { log: this.name, partition, position: before },
+          },
+        );
       }
       for (let position = held.first; position < before; position++) held.records[Number(position)] = null;
       if (before > held.first) held.first = before;
@@ -134,7 +158,9 @@ export class MemoryLog implements Log {
   closeHours(): Promise<number> {
     return this.#step('closeHours', () => {
       const now = this.#clock();
-      return this.#state.partitions.filter((held, partition) => held.stopped === null && this.#closeHour(partition, now)).length;
+      return this.#state.partitions.filter(
+        (held, partition) => held.stopped === null && this.#closeHour(partition, now),
+      ).length;
     });
   }
 
@@ -147,7 +173,11 @@ export class MemoryLog implements Log {
 
   #partition(partition: number): MemoryPartition {
     const held = this.#state.partitions[partition];
-    if (held === undefined) throw new EvidentError('not-found', `${this.name} has ${this.partitions} partitions, and no ${partition}`);
+    if (held === undefined)
+      throw new EvidentError(
+        'not-found',
+        `${this.name} has ${this.partitions} partitions, and no ${partition}`,
+      );
     return held;
   }
 
@@ -171,7 +201,9 @@ export class MemoryLog implements Log {
     for (const { key } of records) {
       const partition = partitionOf(key, this.partitions);
       if (this.#partition(partition).stopped !== null) {
-        throw new EvidentError('partition-stopped', `${this.name}/${partition} is stopped`, { context: { log: this.name, partition } });
+        throw new EvidentError('partition-stopped', `${this.name}/${partition} is stopped`, {
+          context: { log: this.name, partition },
+        });
       }
     }
   }
@@ -200,7 +232,14 @@ export class MemoryLog implements Log {
     const held = this.#partition(partition);
     const position = held.next++;
     held.lastAppendedAt = appendedAt;
-    held.records[Number(position)] = { ...record, body: copyOf(record.body), log: this.name, partition, position, appendedAt };
+    held.records[Number(position)] = {
+      ...record,
+      body: copyOf(record.body),
+      log: this.name,
+      partition,
+      position,
+      appendedAt,
+    };
     return { partition, position, appendedAt };
   }
 
@@ -224,7 +263,8 @@ export class MemoryLog implements Log {
     if (known.bodyHash === hash) return { kind: 'repeat', partition, position };
     if (reused === 'refuse') return { kind: 'reused', partition, position };
     const second = this.#state.reused.get(`${identity} ${hash}`);
-    if (second !== undefined) return { kind: 'repeat', partition: second.partition, position: second.position };
+    if (second !== undefined)
+      return { kind: 'repeat', partition: second.partition, position: second.position };
     const place = this.#put(record, now);
     this.#state.reused.set(`${identity} ${hash}`, { bodyHash: hash, ...place });
     return { kind: 'appended', ...place };
@@ -233,11 +273,16 @@ export class MemoryLog implements Log {
 
 /** What is stored shares no memory with the request that it came in. */
 function copyOf(body: Body): Body {
-  return body.form === 'object' ? { ...body, sha256: new Uint8Array(body.sha256) } : { form: body.form, bytes: new Uint8Array(body.bytes) };
+  return body.form === 'object'
+    ? { ...body, sha256: new Uint8Array(body.sha256) }
+    : { form: body.form, bytes: new Uint8Array(body.bytes) };
 }
 
 function checkBatch(count: number): void {
   if (count > APPEND_RECORDS_MAX) {
-    throw new EvidentError('batch-too-large', `${count} records in one append; the limit is ${APPEND_RECORDS_MAX}`);
+    throw new EvidentError(
+      'batch-too-large',
+      `${count} records in one append; the limit is ${APPEND_RECORDS_MAX}`,
+    );
   }
 }

@@ -8,7 +8,17 @@ import { emptyRoot, HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { type Signer as NoteSigner, signNote } from '@evident/core/note.ts';
 import { hashLeaf } from '@evident/core/sha256.ts';
 import type { Log } from '../../log/log.ts';
-import type { HeadMove, HeadSigner, HeadStore, LeafReader, LeafRun, Signature, StoredHead, TileStore, TileWrite } from '../../seal/ports.ts';
+import type {
+  HeadMove,
+  HeadSigner,
+  HeadStore,
+  LeafReader,
+  LeafRun,
+  Signature,
+  StoredHead,
+  TileStore,
+  TileWrite,
+} from '../../seal/ports.ts';
 import type { MemoryLogHooks, MemoryLogState } from './log.ts';
 
 async function step<T>(hooks: MemoryLogHooks, operation: string, effect: () => T): Promise<T> {
@@ -29,7 +39,9 @@ export class LogLeafReader implements LeafReader {
   async readLeafHashes(log: string, partition: number, from: bigint, limit: number): Promise<LeafRun> {
     const source = this.#logs.get(log);
     if (source === undefined) throw new EvidentError('log-unknown', `there is no log ${log}`);
-    const records = (await source.read(partition, from, limit)).filter(({ position }) => position < from + BigInt(limit));
+    const records = (await source.read(partition, from, limit)).filter(
+      ({ position }) => position < from + BigInt(limit),
+    );
     const hole = records.findIndex(({ position }, index) => position !== from + BigInt(index));
     const whole = hole < 0 ? records : records.slice(0, hole);
     const hashes = new Uint8Array(whole.length * HASH_BYTES);
@@ -63,7 +75,13 @@ export class MemoryTileStore implements TileStore {
     await this.#hooks.after?.('tiles.write');
   }
 
-  async read(log: string, partition: number, level: number, index: bigint, count: number): Promise<Uint8Array | null> {
+  async read(
+    log: string,
+    partition: number,
+    level: number,
+    index: bigint,
+    count: number,
+  ): Promise<Uint8Array | null> {
     return step(this.#hooks, 'tiles.read', () => this.#get(`${log}/${partition}/${level}`, index, count));
   }
 
@@ -109,7 +127,13 @@ export class MemoryHeadStore implements HeadStore {
     return step(this.#hooks, 'heads.load', () =>
       chainStarts.map((chain, partition) => {
         const name = `${log}/${partition}`;
-        const head = this.#heads.stored.get(name) ?? { epoch: 0, size: 0n, root: emptyRoot(), chain, edge: new Uint8Array(0) };
+        const head = this.#heads.stored.get(name) ?? {
+          epoch: 0,
+          size: 0n,
+          root: emptyRoot(),
+          chain,
+          edge: new Uint8Array(0),
+        };
         this.#heads.stored.set(name, head);
         return head;
       }),
@@ -121,7 +145,13 @@ export class MemoryHeadStore implements HeadStore {
       const stored = new Set<number>();
       for (const { partition, from, to, note } of moves) {
         const now = this.#heads.stored.get(`${log}/${partition}`);
-        if (now === undefined || now.size !== from.size || !equalBytes(now.root, from.root) || to.size <= now.size) continue;
+        if (
+          now === undefined ||
+          now.size !== from.size ||
+          !equalBytes(now.root, from.root) ||
+          to.size <= now.size
+        )
+          continue;
         this.#heads.stored.set(`${log}/${partition}`, to);
         this.#heads.published.push({ log, partition, head: to, note });
         stored.add(partition);

@@ -17,7 +17,8 @@ interface KeyRow {
 const COLUMNS = `key_id, hash, role, tenant, note, (extract(epoch FROM made_at) * 1000000)::bigint AS made_us,
   (extract(epoch FROM revoked_at) * 1000000)::bigint AS revoked_us`;
 /** Exact to the microsecond, which a division of a double would not be. */
-const instant = (parameter: string) => `timestamptz 'epoch' + ${parameter}::bigint * interval '1 microsecond'`;
+const instant = (parameter: string) =>
+  `timestamptz 'epoch' + ${parameter}::bigint * interval '1 microsecond'`;
 
 const INSERT = `INSERT INTO evident.api_keys (key_id, hash, role, tenant, note, made_at) VALUES ($1, $2, $3, $4, $5, ${instant('$6')})`;
 const FIND = `SELECT ${COLUMNS} FROM evident.api_keys WHERE key_id = $1`;
@@ -52,7 +53,12 @@ export class PostgresApiKeyStore implements ApiKeyStore {
     return rowCount === 1;
   }
 
-  async #query(what: string, text: string, values: unknown[], writes = false): Promise<pg.QueryResult<KeyRow>> {
+  async #query(
+    what: string,
+    text: string,
+    values: unknown[],
+    writes = false,
+  ): Promise<pg.QueryResult<KeyRow>> {
     try {
       return await this.#pool.query<KeyRow>(text, values);
     } catch (error) {

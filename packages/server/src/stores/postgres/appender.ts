@@ -61,7 +61,12 @@ const APPEND = {
 
 /** Bytes that a record costs while it waits, roughly: for bounds, not for billing. */
 export function pendingBytes(record: ProposedRecord): number {
-  return 256 + record.key.length + (record.meta?.length ?? 0) + (record.body.form === 'object' ? 40 : record.body.bytes.length);
+  return (
+    256 +
+    record.key.length +
+    (record.meta?.length ?? 0) +
+    (record.body.form === 'object' ? 40 : record.body.bytes.length)
+  );
 }
 
 export class Appender {
@@ -92,7 +97,8 @@ export class Appender {
 
   /** Appends all of `records` in one transaction; resolves when it is durable. */
   append(records: readonly Pending[]): Promise<Settled[]> {
-    if (this.#closed) return Promise.reject(new EvidentError('shutting-down', 'the log takes no more records'));
+    if (this.#closed)
+      return Promise.reject(new EvidentError('shutting-down', 'the log takes no more records'));
     const bytes = records.reduce((sum, { record }) => sum + pendingBytes(record), 0);
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
@@ -126,7 +132,8 @@ export class Appender {
     let bytes = 0;
     while (this.#queue.length > 0) {
       const next = this.#queue[0];
-      const fits = records + next.records.length <= BATCH_RECORDS_MAX && bytes + next.bytes <= BATCH_BYTES_MAX;
+      const fits =
+        records + next.records.length <= BATCH_RECORDS_MAX && bytes + next.bytes <= BATCH_BYTES_MAX;
       if (batch.length > 0 && !fits) break;
       batch.push(next);
       this.#queue.shift();
@@ -149,7 +156,8 @@ export class Appender {
       await this.#attempt(client, batch);
     } catch (error) {
       broken = error as Error;
-      for (const call of batch) call.reject(asEvidentError(error, `appending ${countRecords(batch)} records`, true));
+      for (const call of batch)
+        call.reject(asEvidentError(error, `appending ${countRecords(batch)} records`, true));
     } finally {
       client.release(broken);
     }
@@ -213,7 +221,10 @@ function encode(records: readonly Pending[], trees: number[], slotOf: Map<number
     int4Array(trees),
     int4Array(slots),
     int4Array(offsets),
-    bytesArray(OID.uuid, records.map(({ record }) => parseUuid(record.id))),
+    bytesArray(
+      OID.uuid,
+      records.map(({ record }) => parseUuid(record.id)),
+    ),
     textArray(records.map(({ record }) => record.tenant)),
     textArray(records.map(({ record }) => record.source)),
     textArray(records.map(({ record }) => record.sourceSeq)),
@@ -222,10 +233,19 @@ function encode(records: readonly Pending[], trees: number[], slotOf: Map<number
     textArray(records.map(({ record }) => record.key)),
     textArray(records.map(({ record }) => record.meta)),
     int2Array(bodies.map((body) => BODY_FORMS[body.form])),
-    bytesArray(OID.bytea, bodies.map((body) => (body.form === 'object' ? null : body.bytes))),
-    bytesArray(OID.bytea, bodies.map((body) => (body.form === 'object' ? body.sha256 : null))),
+    bytesArray(
+      OID.bytea,
+      bodies.map((body) => (body.form === 'object' ? null : body.bytes)),
+    ),
+    bytesArray(
+      OID.bytea,
+      bodies.map((body) => (body.form === 'object' ? body.sha256 : null)),
+    ),
     int8Array(bodies.map((body) => (body.form === 'object' ? body.size : null))),
-    bytesArray(OID.bytea, records.map(({ bodyHash }) => bodyHash)),
+    bytesArray(
+      OID.bytea,
+      records.map(({ bodyHash }) => bodyHash),
+    ),
     boolArray(records.map(({ keep }) => keep)),
   ];
 }

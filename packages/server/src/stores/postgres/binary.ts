@@ -44,7 +44,12 @@ export function int2Array(values: ArrayLike<number>): Buffer {
 
 export function int8Array(values: readonly (bigint | null)[]): Buffer {
   const nulls = values.reduce((count, value) => count + (value === null ? 1 : 0), 0);
-  const buffer = startArray(OID.int8, values.length, values.length * 4 + (values.length - nulls) * 8, nulls > 0);
+  const buffer = startArray(
+    OID.int8,
+    values.length,
+    values.length * 4 + (values.length - nulls) * 8,
+    nulls > 0,
+  );
   let at = HEADER_BYTES;
   for (const value of values) {
     buffer.writeInt32BE(value === null ? -1 : 8, at);

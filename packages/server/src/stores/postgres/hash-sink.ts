@@ -1,4 +1,4 @@
-import { leafBytesBound, type LeafSource, type LeafWriter } from '@evident/core/leaf.ts';
+import { type LeafSource, type LeafWriter, leafBytesBound } from '@evident/core/leaf.ts';
 import { LeafBatch } from '@evident/core/leaf-batch.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { LEAF_BYTES_MAX } from '@evident/core/record.ts';

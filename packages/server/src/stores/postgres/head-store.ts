@@ -32,7 +32,10 @@ export class PostgresHeadStore implements HeadStore {
     const found = await this.#rows(trees);
     const missing = trees.filter((tree) => !found.has(tree));
     for (const tree of missing) {
-      await this.#query('beginning a tree', 'SELECT evident.begin_seal($1, $2)', [tree, Buffer.from(chainStarts[trees.indexOf(tree)])]);
+      await this.#query('beginning a tree', 'SELECT evident.begin_seal($1, $2)', [
+        tree,
+        Buffer.from(chainStarts[trees.indexOf(tree)]),
+      ]);
     }
     const rows = missing.length === 0 ? found : await this.#rows(trees);
     return trees.map((tree) => rows.get(tree) as StoredHead);
@@ -44,7 +47,12 @@ export class PostgresHeadStore implements HeadStore {
       'SELECT tree, epoch, size, root, chain, edge FROM evident.seals WHERE tree = ANY ($1)',
       [trees],
     );
-    return new Map(rows.map(({ tree, epoch, size, root, chain, edge }) => [tree, { epoch, size: BigInt(size), root, chain, edge }]));
+    return new Map(
+      rows.map(({ tree, epoch, size, root, chain, edge }) => [
+        tree,
+        { epoch, size: BigInt(size), root, chain, edge },
+      ]),
+    );
   }
 
   async store(log: string, moves: readonly HeadMove[]): Promise<ReadonlySet<number>> {
@@ -53,18 +61,36 @@ export class PostgresHeadStore implements HeadStore {
     const { rows } = await this.#query<{ tree: number }>(`storing heads of ${log}`, STORE, [
       int4Array(trees),
       int8Array(moves.map(({ from }) => from.size)),
-      bytesArray(OID.bytea, moves.map(({ from }) => from.root)),
+      bytesArray(
+        OID.bytea,
+        moves.map(({ from }) => from.root),
+      ),
       int8Array(moves.map(({ to }) => to.size)),
-      bytesArray(OID.bytea, moves.map(({ to }) => to.root)),
-      bytesArray(OID.bytea, moves.map(({ to }) => to.chain)),
-      bytesArray(OID.bytea, moves.map(({ to }) => to.edge)),
-      bytesArray(OID.bytea, moves.map(({ note }) => note)),
+      bytesArray(
+        OID.bytea,
+        moves.map(({ to }) => to.root),
+      ),
+      bytesArray(
+        OID.bytea,
+        moves.map(({ to }) => to.chain),
+      ),
+      bytesArray(
+        OID.bytea,
+        moves.map(({ to }) => to.edge),
+      ),
+      bytesArray(
+        OID.bytea,
+        moves.map(({ note }) => note),
+      ),
     ]);
     return new Set(rows.map(({ tree }) => moves[trees.indexOf(tree)].partition));
   }
 
   async stop(log: string, partition: number, reason: string): Promise<void> {
-    await this.#query('stopping a partition', 'SELECT evident.stop_partition($1, $2)', [this.#treeOf(log, partition), reason]);
+    await this.#query('stopping a partition', 'SELECT evident.stop_partition($1, $2)', [
+      this.#treeOf(log, partition),
+      reason,
+    ]);
   }
 
   async markListed(log: string, heads: readonly { partition: number; size: bigint }[]): Promise<void> {
@@ -74,7 +100,11 @@ export class PostgresHeadStore implements HeadStore {
     ]);
   }
 
-  async #query<Row extends pg.QueryResultRow>(what: string, text: string, values: unknown[]): Promise<pg.QueryResult<Row>> {
+  async #query<Row extends pg.QueryResultRow>(
+    what: string,
+    text: string,
+    values: unknown[],
+  ): Promise<pg.QueryResult<Row>> {
     try {
       return await this.#pool.query<Row>(text, values);
     } catch (error) {

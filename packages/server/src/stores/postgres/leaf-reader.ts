@@ -64,7 +64,10 @@ export class PostgresLeafReader implements LeafReader {
         passLost(row.position);
         if (row.position !== expected) holeAt = BigInt(expected);
         else if (!this.#sink.add(writer, row)) {
-          throw new EvidentError('seal-break', `position ${row.position} of ${log}/${partition} holds a record longer than any append makes`);
+          throw new EvidentError(
+            'seal-break',
+            `position ${row.position} of ${log}/${partition} holds a record longer than any append makes`,
+          );
         }
         expected++;
       });

@@ -45,12 +45,18 @@ export async function openLog(deps: PostgresLogDeps, name: string, partitions: n
     'SELECT p.tree FROM evident.partitions p JOIN evident.logs l USING (log_id) WHERE l.log = $1 ORDER BY p.partition',
     [name],
   );
-  return new PostgresLog(deps, name, rows.map(({ tree }) => tree));
+  return new PostgresLog(
+    deps,
+    name,
+    rows.map(({ tree }) => tree),
+  );
 }
 
 /** Names of the logs that the database holds, with the number of their partitions. */
 export async function listLogs(pool: pg.Pool): Promise<{ log: string; partitions: number }[]> {
-  const { rows } = await pool.query<{ log: string; partitions: number }>('SELECT log, partitions FROM evident.logs ORDER BY log_id');
+  const { rows } = await pool.query<{ log: string; partitions: number }>(
+    'SELECT log, partitions FROM evident.logs ORDER BY log_id',
+  );
   return rows;
 }
 
@@ -78,13 +84,19 @@ export class PostgresLog implements Log {
     const settled = await this.#deps.appender.append(pending);
     return settled.map((result, index) => {
       if (result.kind !== 'appended') throw this.#stopped(pending[index].tree);
-      return { partition: this.#partition(pending[index].tree), position: result.position, appendedAt: result.appendedAt };
+      return {
+        partition: this.#partition(pending[index].tree),
+        position: result.position,
+        appendedAt: result.appendedAt,
+      };
     });
   }
 
   async appendOnce(proposals: readonly Proposal[]): Promise<Outcome[]> {
     this.#checkBatch(proposals.length);
-    const pending = proposals.map(({ record, bodyHash, reused }) => this.#pending(record, bodyHash, reused === 'take'));
+    const pending = proposals.map(({ record, bodyHash, reused }) =>
+      this.#pending(record, bodyHash, reused === 'take'),
+    );
     const settled = await this.#deps.appender.append(pending);
     return settled.map((result, index) => this.#outcome(result, pending[index].tree));
   }
@@ -92,7 +104,12 @@ export class PostgresLog implements Log {
   #outcome(result: Settled, tree: number): Outcome {
     switch (result.kind) {
       case 'appended':
-        return { kind: 'appended', partition: this.#partition(tree), position: result.position, appendedAt: result.appendedAt };
+        return {
+          kind: 'appended',
+          partition: this.#partition(tree),
+          position: result.position,
+          appendedAt: result.appendedAt,
+        };
       case 'stopped':
         throw this.#stopped(tree);
       default:
@@ -147,14 +164,21 @@ export class PostgresLog implements Log {
   async trim(partition: number, before: bigint): Promise<bigint> {
     const tree = this.#tree(partition);
     try {
-      const { rows } = await this.#deps.pool.query<{ trim: string }>('SELECT evident.trim($1, $2)', [tree, before]);
+      const { rows } = await this.#deps.pool.query<{ trim: string }>('SELECT evident.trim($1, $2)', [
+        tree,
+        before,
+      ]);
       return BigInt(rows[0].trim);
     } catch (error) {
       if ((error as { code?: string }).code === 'EV009') {
-        throw new EvidentError('trim-not-archived', `trimming ${this.name}/${partition}: ${(error as Error).message}`, {
-          cause: error,
-          context: { log: this.name, partition, position: before },
-        });
+        throw new EvidentError(
+          'trim-not-archived',
+          `trimming ${this.name}/${partition}: ${(error as Error).message}`,
+          {
+            cause: error,
+            context: { log: this.name, partition, position: before },
+          },
+        );
       }
       throw asEvidentError(error, `trimming ${this.name}/${partition}`, true);
     }
@@ -171,7 +195,10 @@ export class PostgresLog implements Log {
 
   #checkBatch(count: number): void {
     if (count > APPEND_RECORDS_MAX) {
-      throw new EvidentError('batch-too-large', `${count} records in one append; the limit is ${APPEND_RECORDS_MAX}`);
+      throw new EvidentError(
+        'batch-too-large',
+        `${count} records in one append; the limit is ${APPEND_RECORDS_MAX}`,
+      );
     }
   }
 
@@ -185,16 +212,26 @@ export class PostgresLog implements Log {
 
   #tree(partition: number): number {
     const tree = this.trees[partition];
-    if (tree === undefined) throw new EvidentError('not-found', `${this.name} has ${this.partitions} partitions, and no ${partition}`);
+    if (tree === undefined)
+      throw new EvidentError(
+        'not-found',
+        `${this.name} has ${this.partitions} partitions, and no ${partition}`,
+      );
     return tree;
   }
 
   #stopped(tree: number): EvidentError {
     const partition = this.#partition(tree);
-    return new EvidentError('partition-stopped', `${this.name}/${partition} is stopped`, { context: { log: this.name, partition } });
+    return new EvidentError('partition-stopped', `${this.name}/${partition} is stopped`, {
+      context: { log: this.name, partition },
+    });
   }
 
-  async #query<Row extends pg.QueryResultRow>(what: string, text: string, values: unknown[]): Promise<pg.QueryResult<Row>> {
+  async #query<Row extends pg.QueryResultRow>(
+    what: string,
+    text: string,
+    values: unknown[],
+  ): Promise<pg.QueryResult<Row>> {
     try {
       return await this.#deps.pool.query<Row>(text, values);
     } catch (error) {

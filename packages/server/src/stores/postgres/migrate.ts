@@ -25,7 +25,10 @@ export async function migrate(client: pg.ClientBase): Promise<string[]> {
     const applied = await appliedMigrations(client);
     for (const name of applied.keys()) {
       if (!files.includes(name)) {
-        throw new EvidentError('data-version', `the database has the migration ${name}, which this version does not know`);
+        throw new EvidentError(
+          'data-version',
+          `the database has the migration ${name}, which this version does not know`,
+        );
       }
     }
     const done: string[] = [];
@@ -37,7 +40,9 @@ export async function migrate(client: pg.ClientBase): Promise<string[]> {
 }
 
 async function appliedMigrations(client: pg.ClientBase): Promise<Map<string, string>> {
-  const { rows } = await client.query<{ name: string; sha256: string }>('SELECT name, sha256 FROM evident.migrations');
+  const { rows } = await client.query<{ name: string; sha256: string }>(
+    'SELECT name, sha256 FROM evident.migrations',
+  );
   return new Map(rows.map((row) => [row.name, row.sha256]));
 }
 
@@ -45,7 +50,8 @@ async function applyOne(client: pg.ClientBase, name: string, known: string | und
   const text = await readFile(new URL(name, FOLDER), 'utf8');
   const sha256 = createHash('sha256').update(text).digest('hex');
   if (known === sha256) return false;
-  if (known !== undefined) throw new EvidentError('data-version', `the migration ${name} was changed after it was applied`);
+  if (known !== undefined)
+    throw new EvidentError('data-version', `the migration ${name} was changed after it was applied`);
   await client.query('BEGIN');
   try {
     await client.query(text);
@@ -53,7 +59,11 @@ async function applyOne(client: pg.ClientBase, name: string, known: string | und
     await client.query('COMMIT');
   } catch (error) {
     await client.query('ROLLBACK');
-    throw new EvidentError('data-version', `the migration ${name} could not be applied: ${(error as Error).message}`, { cause: error });
+    throw new EvidentError(
+      'data-version',
+      `the migration ${name} could not be applied: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   return true;
 }

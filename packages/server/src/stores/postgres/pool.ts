@@ -4,7 +4,10 @@ import pg from 'pg';
  * A pool whose connections act as `role`: the server's own has neither INSERT nor UPDATE nor DELETE on what is
  * recorded (design §8).
  */
-export function openPool(connection: pg.ClientConfig, options: { role: string | null; max: number }): pg.Pool {
+export function openPool(
+  connection: pg.ClientConfig,
+  options: { role: string | null; max: number },
+): pg.Pool {
   const pool = new pg.Pool({
     ...connection,
     max: options.max,

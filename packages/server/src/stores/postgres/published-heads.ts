@@ -11,7 +11,12 @@ export class PublishedHeads implements HeadsReader, StatusReader {
   readonly #logs: ReadonlyMap<string, PostgresLog>;
   readonly #vkeyOf: (origin: string) => string;
 
-  constructor(pool: pg.Pool, name: string, logs: ReadonlyMap<string, PostgresLog>, vkeyOf: (origin: string) => string) {
+  constructor(
+    pool: pg.Pool,
+    name: string,
+    logs: ReadonlyMap<string, PostgresLog>,
+    vkeyOf: (origin: string) => string,
+  ) {
     this.#pool = pool;
     this.#name = name;
     this.#logs = logs;
@@ -27,7 +32,9 @@ export class PublishedHeads implements HeadsReader, StatusReader {
   }
 
   async keys(): Promise<readonly PublishedKey[]> {
-    const { rows } = await this.#pool.query<{ tree: number; epoch: number }>('SELECT tree, epoch FROM evident.seals');
+    const { rows } = await this.#pool.query<{ tree: number; epoch: number }>(
+      'SELECT tree, epoch FROM evident.seals',
+    );
     const epochs = new Map(rows.map(({ tree, epoch }) => [tree, epoch]));
     return [...this.#logs.values()].flatMap((log) =>
       log.trees.flatMap((tree, partition) =>
@@ -41,7 +48,10 @@ export class PublishedHeads implements HeadsReader, StatusReader {
 
   async sealedSizes(log: string): Promise<readonly bigint[]> {
     const trees = this.#logs.get(log)?.trees ?? [];
-    const { rows } = await this.#pool.query<{ tree: number; size: string }>('SELECT tree, size FROM evident.seals WHERE tree = ANY ($1)', [trees]);
+    const { rows } = await this.#pool.query<{ tree: number; size: string }>(
+      'SELECT tree, size FROM evident.seals WHERE tree = ANY ($1)',
+      [trees],
+    );
     const sizes = new Map(rows.map(({ tree, size }) => [tree, BigInt(size)]));
     return trees.map((tree) => sizes.get(tree) ?? 0n);
   }

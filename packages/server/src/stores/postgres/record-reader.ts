@@ -1,11 +1,24 @@
 /** Records for verification: leaf hashes, and what a record itself shows to be wrong. */
 
-import { BODY_FORMS, formatInstant, type LeafSource, type LeafWriter, makeLeafWriter } from '@evident/core/leaf.ts';
+import {
+  BODY_FORMS,
+  formatInstant,
+  type LeafSource,
+  type LeafWriter,
+  makeLeafWriter,
+} from '@evident/core/leaf.ts';
 import { partitionOf } from '@evident/core/partition.ts';
 import { isReservedType, SYSTEM_SOURCE } from '@evident/core/record.ts';
 import type pg from 'pg';
 import type { StoredHead } from '../../seal/ports.ts';
-import type { HeadReader, HeadRow, ObjectRef, RecordFault, RecordReader, RecordRun } from '../../verify/ports.ts';
+import type {
+  HeadReader,
+  HeadRow,
+  ObjectRef,
+  RecordFault,
+  RecordReader,
+  RecordRun,
+} from '../../verify/ports.ts';
 import { asEvidentError } from './faults.ts';
 import { HashSink } from './hash-sink.ts';
 import type { TreeOfPartition } from './leaf-reader.ts';
@@ -56,11 +69,19 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
     if (source === SYSTEM_SOURCE) return null;
     const { position } = row;
     if (partitions > 1 && this.#partitionOfKey(row, partitions) !== partition) {
-      return { position, check: 'partition-of-key', detail: 'the key of this record belongs into another partition' };
+      return {
+        position,
+        check: 'partition-of-key',
+        detail: 'the key of this record belongs into another partition',
+      };
     }
     const type = ascii(row, row.typeAt, row.typeLength);
     if (isReservedType(type)) {
-      return { position, check: 'reserved-name', detail: `the type ${type} belongs to Evident, but the source is ${source}` };
+      return {
+        position,
+        check: 'reserved-name',
+        detail: `the type ${type} belongs to Evident, but the source is ${source}`,
+      };
     }
     return null;
   }
@@ -76,7 +97,13 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
     return partition;
   }
 
-  async readHeads(log: string, partition: number, epoch: number, after: bigint, limit: number): Promise<HeadRow[]> {
+  async readHeads(
+    log: string,
+    partition: number,
+    epoch: number,
+    after: bigint,
+    limit: number,
+  ): Promise<HeadRow[]> {
     return this.#withClient(`reading heads of ${log}/${partition}`, async (client) => {
       const { rows } = await client.query<{ size: string; root: Buffer; chain: Buffer; note: Buffer }>(
         'SELECT size, root, chain, note FROM evident.heads WHERE tree = $1 AND epoch = $2 AND size > $3 ORDER BY size LIMIT $4',
@@ -88,17 +115,30 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
 
   async readSeal(log: string, partition: number): Promise<StoredHead | null> {
     return this.#withClient(`reading the stored head of ${log}/${partition}`, async (client) => {
-      const { rows } = await client.query<{ epoch: number; size: string; root: Buffer; chain: Buffer; edge: Buffer }>(
-        'SELECT epoch, size, root, chain, edge FROM evident.seals WHERE tree = $1',
-        [this.#treeOf(log, partition)],
-      );
+      const { rows } = await client.query<{
+        epoch: number;
+        size: string;
+        root: Buffer;
+        chain: Buffer;
+        edge: Buffer;
+      }>('SELECT epoch, size, root, chain, edge FROM evident.seals WHERE tree = $1', [
+        this.#treeOf(log, partition),
+      ]);
       return rows.length === 0 ? null : { ...rows[0], size: BigInt(rows[0].size) };
     });
   }
 
-  async readLost(log: string, partition: number): Promise<{ from: bigint; to: bigint; recovery: string; recordAt: bigint }[]> {
+  async readLost(
+    log: string,
+    partition: number,
+  ): Promise<{ from: bigint; to: bigint; recovery: string; recordAt: bigint }[]> {
     return this.#withClient(`reading lost positions of ${log}/${partition}`, async (client) => {
-      const { rows } = await client.query<{ from_position: string; to_position: string; recovery: string; record_at: string }>(
+      const { rows } = await client.query<{
+        from_position: string;
+        to_position: string;
+        recovery: string;
+        record_at: string;
+      }>(
         'SELECT from_position, to_position, recovery, record_at FROM evident.lost WHERE tree = $1 ORDER BY from_position',
         [this.#treeOf(log, partition)],
       );
@@ -151,7 +191,11 @@ class RunBuilder {
     const { position } = row;
     this.#positions[this.#count++] = position;
     if (!this.#sink.add(this.#writer, row)) {
-      this.fault({ position, check: 'leaf-length', detail: 'the record is longer than any that an append makes' });
+      this.fault({
+        position,
+        check: 'leaf-length',
+        detail: 'the record is longer than any that an append makes',
+      });
     }
     if (row.appendedAt < this.#lastAppendedAt) {
       const detail = `appended_at ${formatInstant(row.appendedAt)} is before that of the record before it`;
@@ -160,7 +204,12 @@ class RunBuilder {
     this.#lastAppendedAt = row.appendedAt;
     if (row.form === BODY_FORMS.object) {
       const sha256 = new Uint8Array(row.bytes.subarray(row.bodyAt, row.bodyAt + row.bodyLength));
-      this.#objects.push({ position, tenant: ascii(row, row.tenantAt, row.tenantLength), sha256, size: row.bodySize });
+      this.#objects.push({
+        position,
+        tenant: ascii(row, row.tenantAt, row.tenantLength),
+        sha256,
+        size: row.bodySize,
+      });
     }
   }
 

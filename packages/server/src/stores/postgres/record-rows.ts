@@ -37,7 +37,8 @@ const ROW_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Query for the rows of one tree in `[from, to)`. The numbers are checked; COPY takes no parameters. */
 export function rowsQuery(tree: number, from: bigint, to: bigint, limit: number): string {
-  if (!Number.isSafeInteger(tree) || !Number.isSafeInteger(limit)) throw new RangeError('tree and limit are integers');
+  if (!Number.isSafeInteger(tree) || !Number.isSafeInteger(limit))
+    throw new RangeError('tree and limit are integers');
   return `COPY (SELECT ${COLUMNS.join(', ')} FROM evident.records WHERE tree = ${tree} AND position >= ${from} AND position < ${to} ORDER BY position LIMIT ${limit}) TO STDOUT (FORMAT binary)`;
 }
 
@@ -45,7 +46,8 @@ function readInt8(view: DataView, at: number): number {
   return view.getInt32(at) * 4294967296 + view.getUint32(at + 4);
 }
 
-const malformed = (what: string): EvidentError => new EvidentError('log-unavailable', `PostgreSQL sent a row with ${what}`);
+const malformed = (what: string): EvidentError =>
+  new EvidentError('log-unavailable', `PostgreSQL sent a row with ${what}`);
 
 /**
  * Parses one row at `at` into `row`. Returns the offset behind it, or -1 when the chunk ends before the row does.
@@ -123,7 +125,11 @@ export function emptyRow(): LeafSource {
  * Streams rows to `onRow`, in order. The row object is one and the same for all calls, and its bytes are only
  * valid during the call.
  */
-export async function copyRows(client: pg.ClientBase, query: string, onRow: (row: LeafSource) => void): Promise<void> {
+export async function copyRows(
+  client: pg.ClientBase,
+  query: string,
+  onRow: (row: LeafSource) => void,
+): Promise<void> {
   const stream = client.query(copyTo(query));
   const row = emptyRow();
   let rest: Buffer | null = null;
@@ -147,7 +153,13 @@ export async function copyRows(client: pg.ClientBase, query: string, onRow: (row
   if (rest !== null) throw malformed('fewer bytes than it says');
 }
 
-function takeRows(bytes: Buffer, view: DataView, start: number, row: LeafSource, onRow: (row: LeafSource) => void): number {
+function takeRows(
+  bytes: Buffer,
+  view: DataView,
+  start: number,
+  row: LeafSource,
+  onRow: (row: LeafSource) => void,
+): number {
   let at = start;
   while (at + 2 <= bytes.length) {
     if (view.getInt16(at) === -1) return at + 2;

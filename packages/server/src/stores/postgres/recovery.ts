@@ -9,7 +9,13 @@ import { asEvidentError } from './faults.ts';
 import type { TreeOfPartition } from './leaf-reader.ts';
 
 /** Leaf hashes of `[from, to)`, null where there is no record. */
-export async function readPresent(reader: RecordReader, log: string, partition: number, from: bigint, to: bigint): Promise<(Uint8Array | null)[]> {
+export async function readPresent(
+  reader: RecordReader,
+  log: string,
+  partition: number,
+  from: bigint,
+  to: bigint,
+): Promise<(Uint8Array | null)[]> {
   const run = await reader.readRun(log, partition, from, to);
   const present: (Uint8Array | null)[] = Array.from({ length: Number(to - from) }, () => null);
   for (const [index, position] of run.positions.entries()) {
@@ -18,7 +24,13 @@ export async function readPresent(reader: RecordReader, log: string, partition: 
   return present;
 }
 
-export async function commitRecovery(pool: pg.Pool, treeOf: TreeOfPartition, log: string, partition: number, recovery: Recovery): Promise<void> {
+export async function commitRecovery(
+  pool: pg.Pool,
+  treeOf: TreeOfPartition,
+  log: string,
+  partition: number,
+  recovery: Recovery,
+): Promise<void> {
   const { head, lost } = recovery;
   try {
     await pool.query(
@@ -44,4 +56,3 @@ export async function commitRecovery(pool: pg.Pool, treeOf: TreeOfPartition, log
     throw asEvidentError(error, `recovering ${log}/${partition}`, true);
   }
 }
-

@@ -1,0 +1,122 @@
+// Checks the static layout of one tree with an implementation that is not ours: golang.org/x/mod/sumdb.
+//
+//	checker DIR VKEY
+//
+// It opens the checkpoint with the vkey, reads every leaf out of the entry bundles, recomputes the root from the
+// leaves, and proves every record by the hash tiles against the signed root. It prints the size and the root.
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const height = 8
+
+type reader struct{ dir string }
+
+func (r reader) Height() int { return height }
+
+func (r reader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// path turns tile/8/0/x001/067 of sumdb into tile/0/x001/067 of C2SP tlog-tiles.
+func path(tile tlog.Tile) string {
+	return strings.Replace(tile.Path(), "tile/8/", "tile/", 1)
+}
+
+func (r reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data := make([][]byte, len(tiles))
+	for i, tile := range tiles {
+		bytes, err := os.ReadFile(filepath.Join(r.dir, path(tile)))
+		if err != nil {
+			return nil, err
+		}
+		data[i] = bytes
+	}
+	return data, nil
+}
+
+func fail(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// bundle reads the entries of one bundle: each is preceded by its length, two bytes, big-endian.
+func bundle(dir string, n int64, width int) [][]byte {
+	tile := tlog.Tile{H: height, L: -1, N: n, W: width}
+	name := strings.Replace(path(tile), "tile/data", "tile/entries", 1)
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	fail(err)
+	var entries [][]byte
+	for len(data) > 0 {
+		if len(data) < 2 {
+			fail(fmt.Errorf("%s ends within a length", name))
+		}
+		size := int(binary.BigEndian.Uint16(data))
+		if len(data) < 2+size {
+			fail(fmt.Errorf("%s ends within an entry", name))
+		}
+		entries = append(entries, data[2:2+size])
+		data = data[2+size:]
+	}
+	if len(entries) != width {
+		fail(fmt.Errorf("%s holds %d entries, not %d", name, len(entries), width))
+	}
+	return entries
+}
+
+func main() {
+	dir, vkey := os.Args[1], os.Args[2]
+	verifier, err := note.NewVerifier(vkey)
+	fail(err)
+	text, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	fail(err)
+	opened, err := note.Open(text, note.VerifierList(verifier))
+	fail(err)
+	lines := strings.Split(opened.Text, "\n")
+	if lines[0] != verifier.Name() {
+		fail(fmt.Errorf("the checkpoint is of %s", lines[0]))
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	fail(err)
+	root, err := tlog.ParseHash(lines[2])
+	fail(err)
+	tree := tlog.Tree{N: size, Hash: root}
+	hashes := tlog.TileHashReader(tree, reader{dir})
+
+	stored := make([]tlog.Hash, 0, 2*size)
+	memory := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		list := make([]tlog.Hash, len(indexes))
+		for i, index := range indexes {
+			list[i] = stored[index]
+		}
+		return list, nil
+	})
+	for from := int64(0); from < size; from += 256 {
+		width := min(256, int(size-from))
+		for i, entry := range bundle(dir, from/256, width) {
+			index := from + int64(i)
+			added, err := tlog.StoredHashes(index, entry, memory)
+			fail(err)
+			stored = append(stored, added...)
+			proof, err := tlog.ProveRecord(size, index, hashes)
+			fail(err)
+			fail(tlog.CheckRecord(proof, size, root, index, tlog.RecordHash(entry)))
+		}
+	}
+	recomputed, err := tlog.TreeHash(size, memory)
+	fail(err)
+	if recomputed != root {
+		fail(fmt.Errorf("the entries give the root %v, the checkpoint has %v", recomputed, root))
+	}
+	fmt.Printf("%d %v\n", size, root)
+}
