@@ -68,12 +68,16 @@ interface Writer {
   current: Attempt | undefined;
 }
 
-function planAttempt(random: Random, shared: readonly string[], tag: string): Attempt {
-  const once = random.chance(75);
-  const partitions = Array.from({ length: PARTITIONS }, (_, p) => p).filter(() => random.chance(45));
+/**
+ * @param own a partition that no other writer uses: then writers meet at their identities and nowhere else.
+ *   Undefined: any partitions, and shared identities now and then.
+ */
+function planAttempt(random: Random, shared: readonly string[], own: number | undefined, tag: string): Attempt {
+  const once = own !== undefined || random.chance(75);
+  const partitions = own !== undefined ? [own] : Array.from({ length: PARTITIONS }, (_, p) => p).filter(() => random.chance(45));
   if (partitions.length === 0) partitions.push(random.below(PARTITIONS));
   const records = Array.from({ length: 1 + random.below(6) }, (_, i): ProposedRecord => {
-    const id = once && random.chance(55) ? random.pick(shared) : undefined;
+    const id = once && random.chance(own === undefined ? 55 : 95) ? random.pick(shared) : undefined;
     const text = id === undefined || random.chance(10) ? `"${tag}.${i}"` : `"${id}"`;
     return makeRecord({ id: id ?? random.uuid(), key: random.pick(KEYS[random.pick(partitions)]), text });
   });
@@ -134,10 +138,11 @@ class Schedule {
       new RaceReader(model, first, 'read', 1 + random.below(3)),
     ];
     const shared = Array.from({ length: SHARED_IDENTITIES }, () => random.uuid());
+    const apart = random.chance(25);
     this.#writers = stepper.sessions.slice(0, 3 + random.below(2)).map((session) => ({
       session,
       attempts: Array.from({ length: 1 + random.below(3) }, (_, i) =>
-        planAttempt(random, shared, `${session.number}.${i}`),
+        planAttempt(random, shared, apart ? session.number : undefined, `${session.number}.${i}`),
       ),
       current: undefined,
     }));

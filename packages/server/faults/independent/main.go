@@ -20,7 +20,11 @@ import (
 
 const height = 8
 
-type reader struct{ dir string }
+// reader keeps what it has read: a tile is asked for once for each record below it.
+type reader struct {
+	dir  string
+	kept map[string][]byte
+}
 
 func (r reader) Height() int { return height }
 
@@ -34,11 +38,15 @@ func path(tile tlog.Tile) string {
 func (r reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	data := make([][]byte, len(tiles))
 	for i, tile := range tiles {
-		bytes, err := os.ReadFile(filepath.Join(r.dir, path(tile)))
-		if err != nil {
-			return nil, err
+		name := path(tile)
+		if r.kept[name] == nil {
+			bytes, err := os.ReadFile(filepath.Join(r.dir, name))
+			if err != nil {
+				return nil, err
+			}
+			r.kept[name] = bytes
 		}
-		data[i] = bytes
+		data[i] = r.kept[name]
 	}
 	return data, nil
 }
@@ -91,7 +99,7 @@ func main() {
 	root, err := tlog.ParseHash(lines[2])
 	fail(err)
 	tree := tlog.Tree{N: size, Hash: root}
-	hashes := tlog.TileHashReader(tree, reader{dir})
+	hashes := tlog.TileHashReader(tree, reader{dir, map[string][]byte{}})
 
 	stored := make([]tlog.Hash, 0, 2*size)
 	memory := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {

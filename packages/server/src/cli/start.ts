@@ -34,8 +34,12 @@ export async function runStart(deps: CommandDeps, input: ConfigInput, output: Ou
   return EXIT.success;
 }
 
+/**
+ * Resolves at the first signal that asks to stop. Later ones are heard and change nothing: a terminal's Ctrl-C
+ * reaches npm, the launcher and this process, and each passes it on. The stop has a bound of its own.
+ */
 function untilSignal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
   });
 }

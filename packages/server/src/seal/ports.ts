@@ -89,11 +89,23 @@ export type Signature =
   | { readonly ok: true; readonly note: Uint8Array }
   | { readonly ok: false; readonly reason: string };
 
+/** What a signer remembers of a tree. */
+export interface SignedHead {
+  readonly size: bigint;
+  readonly root: Uint8Array;
+}
+
+export interface SignRequest extends TreeHead {
+  /** The last signed head, which the sealer has held against the log; null when none was. */
+  readonly after: SignedHead | null;
+}
+
 /**
  * Signs heads, and remembers durably, before a signature leaves it, the last one of each origin. It refuses a
- * smaller size, and another root at the same size: a database that was put back can't fork the log silently.
+ * smaller size, another root at the same size, and any head that does not follow the one it remembers: a sealer
+ * that never saw that head has not compared it with the log. A database that was put back can't fork it silently.
  */
 export interface HeadSigner {
-  last(origin: string): Promise<{ readonly size: bigint; readonly root: Uint8Array } | null>;
-  sign(heads: readonly TreeHead[]): Promise<Signature[]>;
+  last(origin: string): Promise<SignedHead | null>;
+  sign(heads: readonly SignRequest[]): Promise<Signature[]>;
 }

@@ -125,7 +125,7 @@ async function rebuild(
 
 function emptyState(log: string, partition: number, epoch: number, origin: string): TreeState {
   const head = { epoch, size: 0n, root: emptyRoot(), chain: chainStart(origin), edge: new Uint8Array(0) };
-  return { log, partition, head, range: new CompactRange(), signedSize: 0n };
+  return { log, partition, head, range: new CompactRange(), signed: null, lastLeaf: new Uint8Array(0) };
 }
 
 /** Makes every tile below the head what the leaves give: an upper tile, or the chain, may be what broke. */
@@ -269,7 +269,9 @@ async function plan(deps: RecoverDeps, input: PlanInput): Promise<Recovery> {
   );
   let note: Uint8Array | null = null;
   if (tree !== null && head.size > 0n) {
-    const [signature] = await deps.signer.sign([{ origin, size: head.size, root: head.root }]);
+    const [signature] = await deps.signer.sign([
+      { origin, size: head.size, root: head.root, after: await deps.signer.last(origin) },
+    ]);
     if (!signature.ok) throw new EvidentError('signer-refused', signature.reason);
     note = signature.note;
   }

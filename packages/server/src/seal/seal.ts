@@ -16,8 +16,10 @@
 
 import { equalBytes, toBase64 } from '@evident/core/bytes.ts';
 import { chainStart } from '@evident/core/chain.ts';
+import { leafOf } from '@evident/core/leaf.ts';
 import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { epochOrigin, treeOrigin } from '@evident/core/origin.ts';
+import { hashLeaf } from '@evident/core/sha256.ts';
 import type { Log } from '../log/log.ts';
 import type { HeadMove, HeadSigner, HeadStore, LeafReader, StoredHead, TileStore } from './ports.ts';
 import { type Growth, growTree, loadTree, type TreeState } from './tree-state.ts';
@@ -76,7 +78,7 @@ export async function openSealer(deps: SealDeps, log: Log): Promise<{ sealer: Se
   const breaks: SealBreak[] = [];
   for (const [partition, head] of stored.entries()) {
     if (heads[partition].stopped !== null) continue;
-    const opened = await openTree(deps, log, partition, head, heads[partition].next);
+    const opened = await openTree(deps, log, partition, head);
     if (typeof opened === 'string') await noteBreak(deps, sealer, breaks, partition, opened);
     else sealer.trees[partition] = opened;
   }
@@ -89,18 +91,22 @@ async function openTree(
   log: Log,
   partition: number,
   head: StoredHead,
-  next: bigint,
 ): Promise<TreeState | string> {
-  if (next < head.size) return `the log ends at position ${next}, but ${head.size} positions are sealed`;
   const state = await loadTree(deps.tiles, log.name, partition, head);
   if (state === null) return `the tiles do not give the root of the stored head of size ${head.size}`;
   const last = await deps.signer.last(epochOrigin(deps.name, log.name, partition, head.epoch));
+  // Read in the order stored, signed, log: each is at or beyond the one before it, whoever seals beside us.
+  const { next } = await log.head(partition);
+  if (next < head.size) return `the log ends at position ${next}, but ${head.size} positions are sealed`;
   if (last === null) {
     return head.size === 0n ? state : `the signer remembers no head, but one of size ${head.size} is stored`;
   }
   if (last.size < head.size)
     return `the signer remembers size ${last.size} only, but a head of size ${head.size} is stored`;
-  return (await contradictsSigner(deps, log, state, last, next)) ?? { ...state, signedSize: last.size };
+  return (
+    (await contradictsSigner(deps, log, state, last, next)) ??
+    (await contradictsLastLeaf(log, state)) ?? { ...state, signed: last }
+  );
 }
 
 /**
@@ -129,6 +135,16 @@ async function contradictsSigner(
     : `${signed}, but the log now gives ${toBase64(range.root())}`;
 }
 
+/** Records that were appended where sealed ones were lost differ from them: the last one tells. */
+async function contradictsLastLeaf(log: Log, state: TreeState): Promise<string | undefined> {
+  const last = state.head.size - 1n;
+  if (last < 0n) return undefined;
+  const [record] = await log.read(state.partition, last, 1);
+  // Not there: trimmed, lost and recovered, or taken away, which is for verify to find.
+  if (record?.position !== last || equalBytes(hashLeaf(leafOf(record)), state.lastLeaf)) return undefined;
+  return `position ${last} holds another record than the one that was sealed: the database is an older copy, written on`;
+}
+
 function minimum(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
 }
@@ -140,9 +156,10 @@ async function noteBreak(
   partition: number,
   reason: string,
 ): Promise<void> {
+  // If this fails, the tree stays, and the next round finds the break again.
+  await deps.heads.stop(sealer.log.name, partition, reason);
   sealer.trees[partition] = null;
   breaks.push({ log: sealer.log.name, partition, reason });
-  await deps.heads.stop(sealer.log.name, partition, reason);
 }
 
 /**
@@ -155,12 +172,16 @@ export async function sealRound(deps: SealDeps, sealer: Sealer): Promise<RoundRe
   let more = false;
   for (const head of await sealer.log.heads()) {
     const tree = sealer.trees[head.partition];
-    if (tree === null || head.stopped !== null) continue;
-    if (head.next < tree.head.size) {
+    if (tree === null) continue;
+    if (head.stopped !== null) {
+      // Stopped by another sealer, or by us when the answer was lost.
+      sealer.trees[head.partition] = null;
+      breaks.push({ log: sealer.log.name, partition: head.partition, reason: head.stopped });
+    } else if (head.next < tree.head.size) {
       const reason = `the log ends at position ${head.next}, but ${tree.head.size} positions are sealed: it is an older copy`;
       await noteBreak(deps, sealer, breaks, head.partition, reason);
     } else if (head.next > tree.head.size) {
-      const growth = await readGrowth(deps, tree);
+      const growth = await readGrowth(deps, sealer.log, tree);
       if (typeof growth === 'string') await noteBreak(deps, sealer, breaks, head.partition, growth);
       else growths.push(growth);
       more ||= typeof growth !== 'string' && growth.state.head.size < head.next;
@@ -171,9 +192,11 @@ export async function sealRound(deps: SealDeps, sealer: Sealer): Promise<RoundRe
   return { sealed, leaves, breaks, more };
 }
 
-async function readGrowth(deps: SealDeps, tree: TreeState): Promise<Growth | string> {
+async function readGrowth(deps: SealDeps, log: Log, tree: TreeState): Promise<Growth | string> {
   // At least to the size that was signed already: the signer would refuse a smaller one.
-  const wanted = Math.max(ROUND_LEAVES_MAX, Number(tree.signedSize - tree.head.size));
+  const wanted = Math.max(ROUND_LEAVES_MAX, Number((tree.signed?.size ?? 0n) - tree.head.size));
+  const contradiction = await contradictsLastLeaf(log, tree);
+  if (contradiction !== undefined) return contradiction;
   const run = await deps.leaves.readLeafHashes(tree.log, tree.partition, tree.head.size, wanted);
   if (run.holeAt !== null) return `position ${run.holeAt} is missing from the log`;
   if (run.hashes.length === 0)
@@ -190,12 +213,14 @@ async function publish(
   if (growths.length === 0) return [];
   await deps.tiles.write(growths.map(({ tiles }) => tiles));
   const heads = growths.map(({ state }) => headOf(deps, state));
-  const signatures = await deps.signer.sign(heads);
+  const signatures = await deps.signer.sign(
+    heads.map((head, index) => ({ ...head, after: treeBefore(sealer, growths[index]).signed })),
+  );
   const moves: (HeadMove & { growth: Growth })[] = [];
   for (const [index, signature] of signatures.entries()) {
     const growth = growths[index];
     const { partition, head } = growth.state;
-    const from = (sealer.trees[partition] as TreeState).head;
+    const from = treeBefore(sealer, growths[index]).head;
     if (signature.ok) moves.push({ partition, from, to: head, note: signature.note, growth });
     else await noteBreakUnlessOvertaken(deps, sealer, breaks, partition, signature.reason);
   }
@@ -209,6 +234,10 @@ async function publish(
     .map(({ growth }) => headOf(deps, growth.state));
 }
 
+function treeBefore(sealer: Sealer, { state }: Growth): TreeState {
+  return sealer.trees[state.partition] as TreeState;
+}
+
 function headOf(deps: SealDeps, { log, partition, head }: TreeState): SealedHead {
   return {
     log,
@@ -219,7 +248,10 @@ function headOf(deps: SealDeps, { log, partition, head }: TreeState): SealedHead
   };
 }
 
-/** The signer refuses what another sealer has overtaken, too: only the stored head tells a break from a race. */
+/**
+ * The signer refuses as well when another sealer, or a round of ours that failed, has signed meanwhile: then what
+ * it remembers now has just been held against the log, and the next round goes on. If nothing has moved, it is a break.
+ */
 async function noteBreakUnlessOvertaken(
   deps: SealDeps,
   sealer: Sealer,
@@ -230,8 +262,8 @@ async function noteBreakUnlessOvertaken(
   const before = sealer.trees[partition] as TreeState;
   await reload(deps, sealer, breaks, partition);
   const now = sealer.trees[partition];
-  if (now !== null && now.head.size <= before.head.size)
-    await noteBreak(deps, sealer, breaks, partition, reason);
+  const moved = now === null || now.head.size > before.head.size || now.signed?.size !== before.signed?.size;
+  if (!moved) await noteBreak(deps, sealer, breaks, partition, reason);
 }
 
 /** Another sealer stored a head first: go on from there. A stored head below ours is an older copy put back. */
@@ -252,8 +284,7 @@ async function reload(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], parti
     );
     return;
   }
-  const { next } = await log.head(partition);
-  const opened = await openTree(deps, log, partition, head, next);
+  const opened = await openTree(deps, log, partition, head);
   if (typeof opened === 'string') await noteBreak(deps, sealer, breaks, partition, opened);
   else sealer.trees[partition] = opened;
 }

@@ -5,7 +5,7 @@ import { subtreeNodes } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { CompactRange, HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { chainMany, chainMarks } from '@evident/core/sha256.ts';
-import { type StoredHead, type TileStore, type TileWrite, tileLog } from './ports.ts';
+import { type SignedHead, type StoredHead, type TileStore, type TileWrite, tileLog } from './ports.ts';
 
 const WIDTH = BigInt(TILE_WIDTH);
 /** Levels of the binary tree in one level of tiles. */
@@ -16,8 +16,10 @@ export interface TreeState {
   readonly partition: number;
   readonly head: StoredHead;
   readonly range: CompactRange;
-  /** Size of the last head that the signer remembers: the next head may not be smaller. */
-  readonly signedSize: bigint;
+  /** The last head that the signer remembers, held against the log: the next head must follow it. */
+  readonly signed: SignedHead | null;
+  /** Hash of the last leaf of the head, empty at size 0: the log must still have it when the next is built on it. */
+  readonly lastLeaf: Uint8Array;
 }
 
 /** What a run of leaf hashes makes of a tree: the next state, and what must be durable before its head is. */
@@ -47,7 +49,10 @@ export async function loadTree(
   if (head.edge.length !== expected) return null;
   const peaks = await read(subtreeNodes(0n, head.size));
   const range = CompactRange.fromPeaks(head.size, peaks);
-  return equalBytes(range.root(), head.root) ? { log, partition, head, range, signedSize: head.size } : null;
+  if (!equalBytes(range.root(), head.root)) return null;
+  const lastLeaf =
+    head.size === 0n ? new Uint8Array(0) : (await read([{ level: 0, index: head.size - 1n }]))[0];
+  return { log, partition, head, range, signed: null, lastLeaf };
 }
 
 /** Appends leaf hashes. Pure: the state given is not changed, so that a round that fails is simply dropped. */
@@ -66,7 +71,14 @@ export function growTree(state: TreeState, hashes: Uint8Array): Growth {
   const size = head.size + BigInt(count);
   const next = { epoch: head.epoch, size, root: range.root(), chain, edge: nextEdge(head, hashes, size) };
   return {
-    state: { log, partition, head: next, range, signedSize: size },
+    state: {
+      log,
+      partition,
+      head: next,
+      range,
+      signed: { size, root: next.root },
+      lastLeaf: hashes.slice(-HASH_BYTES),
+    },
     tiles: {
       log: tileLog(log, head.epoch),
       partition,

@@ -20,7 +20,7 @@ import {
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes, fromBase64, toBase64 } from '@evident/core/bytes.ts';
-import { formatTreeHead, parseDecimal, type TreeHead } from '@evident/core/checkpoint.ts';
+import { formatTreeHead, parseDecimal } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import {
   type Signer as NoteSigner,
@@ -28,7 +28,7 @@ import {
   type VerifyFunctions,
   verifierKey,
 } from '@evident/core/note.ts';
-import type { HeadSigner, Signature } from '../../seal/ports.ts';
+import type { HeadSigner, Signature, SignRequest } from '../../seal/ports.ts';
 import { errnoOf, storageFault, syncDirectory, writeFileDurably } from '../durable-file.ts';
 
 interface Remembered {
@@ -96,7 +96,7 @@ export class FolderSigner implements HeadSigner {
     return this.#last.get(origin) ?? null;
   }
 
-  async sign(heads: readonly TreeHead[]): Promise<Signature[]> {
+  async sign(heads: readonly SignRequest[]): Promise<Signature[]> {
     const refusals = heads.map((head) => this.#refusal(head));
     const next = new Map(this.#last);
     for (const [index, { origin, size, root }] of heads.entries()) {
@@ -106,7 +106,12 @@ export class FolderSigner implements HeadSigner {
     return heads.map((head, index) => {
       const reason = refusals[index];
       if (reason !== null) return { ok: false, reason };
-      return { ok: true, note: signNote(formatTreeHead(head), [this.noteSigner(head.origin)]) };
+      return {
+        ok: true,
+        note: signNote(formatTreeHead({ origin: head.origin, size: head.size, root: head.root }), [
+          this.noteSigner(head.origin),
+        ]),
+      };
     });
   }
 
@@ -121,9 +126,12 @@ export class FolderSigner implements HeadSigner {
     return signer;
   }
 
-  #refusal({ origin, size, root }: TreeHead): string | null {
+  #refusal({ origin, size, root, after }: SignRequest): string | null {
     const last = this.#last.get(origin);
-    if (last === undefined || size > last.size) return null;
+    if (last === undefined) return null;
+    if (after?.size !== last.size || !equalBytes(after.root, last.root))
+      return `the signer remembers size ${last.size} of ${origin}, which the sealer does not know`;
+    if (size > last.size) return null;
     if (size < last.size)
       return `the signer refused size ${size} of ${origin}: it has signed size ${last.size}`;
     return equalBytes(root, last.root)

@@ -1,7 +1,7 @@
 /** The ports of sealing in memory. State and store are apart, as in `log.ts`: the state is what a crash leaves. */
 
 import { equalBytes, toBase64 } from '@evident/core/bytes.ts';
-import { formatTreeHead, type TreeHead } from '@evident/core/checkpoint.ts';
+import { formatTreeHead } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { leafOf } from '@evident/core/leaf.ts';
 import { emptyRoot, HASH_BYTES } from '@evident/core/merkle/tree.ts';
@@ -15,6 +15,7 @@ import type {
   LeafReader,
   LeafRun,
   Signature,
+  SignRequest,
   StoredHead,
   TileStore,
   TileWrite,
@@ -190,15 +191,21 @@ export class MemorySigner implements HeadSigner {
     return step(this.#hooks, 'signer.last', () => this.#last.get(origin) ?? null);
   }
 
-  sign(heads: readonly TreeHead[]): Promise<Signature[]> {
+  sign(heads: readonly SignRequest[]): Promise<Signature[]> {
     return step(this.#hooks, 'signer.sign', () => heads.map((head) => this.#signOne(head)));
   }
 
-  #signOne(head: TreeHead): Signature {
+  #signOne({ after, ...head }: SignRequest): Signature {
     const { origin, size, root } = head;
     const last = this.#last.get(origin);
     if (last !== undefined && (size < last.size || (size === last.size && !equalBytes(root, last.root)))) {
       return { ok: false, reason: `the signer refused size ${size} and root ${toBase64(root)} of ${origin}` };
+    }
+    if (last !== undefined && (after?.size !== last.size || !equalBytes(after.root, last.root))) {
+      return {
+        ok: false,
+        reason: `the signer remembers size ${last.size} of ${origin}, which the sealer does not know`,
+      };
     }
     this.#last.set(origin, { size, root });
     return { ok: true, note: signNote(formatTreeHead(head), [this.#signerOf(origin)]) };

@@ -1,0 +1,80 @@
+/**
+ * Faults at the ports: an error or the death of the process, before the effect (nothing persisted) or after it
+ * (persisted, and nobody was told). Tiles, which know no transaction, break in between too (`ports.ts`).
+ */
+
+import { EvidentError } from '@evident/core/errors.ts';
+import type { MemoryLogHooks } from '../src/stores/memory/log.ts';
+import type { Process } from './scheduler.ts';
+import type { World } from './world.ts';
+
+type When = 'before' | 'during' | 'after';
+
+/** Operations that do not go through the database. */
+const OUTSIDE = /^(?:tiles|signer|objects)\./;
+
+/** Operations that a run seldom gets to: they fail more often. */
+const RARE = /^(?:heads\.stop|heads\.markListed|tiles\.read)$/;
+
+export class Faults {
+  readonly #world: World;
+  #kills = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  hooksOf(process: Process): MemoryLogHooks {
+    return {
+      before: (operation) =>
+        this.#gate(process, operation, operation.endsWith('.part') ? 'during' : 'before'),
+      after: (operation) => this.#gate(process, operation, 'after'),
+    };
+  }
+
+  /** One point of an operation: waits, then fails, kills, or lets pass. */
+  async #gate(process: Process, operation: string, when: When): Promise<void> {
+    const world = this.#world;
+    const { copies } = world;
+    const name = operation.replace('.part', '');
+    await process.step(`${when} ${name}`);
+    if (copies !== world.copies && !OUTSIDE.test(name)) throw fault(name, when, 'the database was put back');
+    if (world.phase !== 'storm') return;
+    const { errorsPermille, killsPermille } = world.profile;
+    const dice = world.random.below(RARE.test(name) ? 150 : 1_000);
+    if (dice < errorsPermille) {
+      this.#note('error', process, name, when);
+      throw fault(name, when, 'injected');
+    }
+    if (dice < errorsPermille + killsPermille && this.mayKill()) {
+      this.#note('kill', process, name, when);
+      await process.die();
+    }
+  }
+
+  mayKill(): boolean {
+    return this.#world.phase === 'storm' && this.#kills++ < this.#world.profile.killsMax;
+  }
+
+  /** Kills a process wherever it waits. */
+  kill(process: Process): void {
+    if (process.state !== 'alive') return;
+    if (/^(?:before|during|after) /.test(process.label)) this.#world.coverage.note(`kill: ${process.label}`);
+    this.#world.scheduler.kill(process);
+  }
+
+  #note(kind: 'error' | 'kill', process: Process, operation: string, when: When): void {
+    this.#world.coverage.note(`${kind}: ${when} ${operation}`);
+    if (kind === 'error') this.#world.trace.note(`${process.name} error ${when} ${operation}`);
+  }
+}
+
+function fault(operation: string, when: When, why: string): EvidentError {
+  const code =
+    operation.startsWith('append') && when === 'after'
+      ? 'outcome-unknown'
+      : OUTSIDE.test(operation)
+        ? 'data-unwritable'
+        : 'log-unavailable';
+  return new EvidentError(code, `${operation}: ${why} ${when} its effect`);
+}

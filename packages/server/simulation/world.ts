@@ -1,0 +1,182 @@
+/**
+ * The world of one run: what is durable, the clock, the faults, and the processes that live in it. A process sees
+ * the world through `portsOf` alone; what is durable outlives it.
+ */
+
+import { chainStart } from '@evident/core/chain.ts';
+import { treeOrigin } from '@evident/core/origin.ts';
+import type { ObjectStore } from '../src/ingest/ingest.ts';
+import type { Log } from '../src/log/log.ts';
+import type { HeadSigner, HeadStore, LeafReader, TileStore } from '../src/seal/ports.ts';
+import { MemoryLog, type MemoryLogState, makeMemoryLogState } from '../src/stores/memory/log.ts';
+import {
+  LogLeafReader,
+  type MemoryHeads,
+  type MemorySignerState,
+  type MemoryTiles,
+} from '../src/stores/memory/seal-stores.ts';
+import { Coverage } from './coverage.ts';
+import { Faults } from './faults.ts';
+import { History } from './history.ts';
+import { CountedHeadStore, CountedSigner, SimulatedObjects, TearingTileStore } from './ports.ts';
+import { drawProfile, type Profile } from './profile.ts';
+import { Random } from './random.ts';
+import { type Process, Scheduler } from './scheduler.ts';
+import { Trace } from './trace.ts';
+import { demand } from './violation.ts';
+
+/** Name of the simulated installation. */
+export const NAME = 'simulation.invalid';
+const START_US = 1_800_000_000_000_000n;
+const MINUTE_US = 60_000_000;
+
+/** What a crash leaves. */
+export interface Durable {
+  readonly logs: ReadonlyMap<string, MemoryLogState>;
+  readonly heads: MemoryHeads;
+  readonly tiles: MemoryTiles;
+  /** Beside the database, so that an older copy of it meets a memory that is not older. */
+  readonly signer: MemorySignerState;
+  readonly objects: Map<string, Uint8Array>;
+}
+
+export interface Ports {
+  readonly logs: ReadonlyMap<string, Log>;
+  readonly leaves: LeafReader;
+  readonly tiles: TileStore;
+  readonly heads: HeadStore;
+  readonly signer: HeadSigner;
+  readonly objects: ObjectStore;
+}
+
+/** What joins the simulation: see README.md. */
+export interface Stage {
+  readonly name: string;
+  /** Starts its processes with `world.keep`. */
+  begin(world: World): void;
+  /** After each turn: throws a `Violation`. Look only at what is new. */
+  check?(world: World): void;
+  /** The database was replaced by an older copy. */
+  putBack?(world: World): void;
+  /** Everything has settled without faults: looks at everything. */
+  settled?(world: World): void;
+}
+
+interface Kept {
+  readonly name: string;
+  readonly main: (process: Process) => Promise<void>;
+  process: Process;
+}
+
+export class World {
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly coverage = new Coverage();
+  readonly profile: Profile;
+  readonly scheduler: Scheduler;
+  readonly faults: Faults;
+  readonly durable: Durable;
+  /** What the logs hold, by `log/partition`, and what they held before the database was put back. */
+  readonly histories = new Map<string, History>();
+  readonly pastHistories = new Map<string, History[]>();
+  readonly #kept: Kept[] = [];
+  now = START_US;
+  /** `storm`: faults. `calm`: none, callers finish. `end`: processes do what is left, and end. */
+  phase: 'storm' | 'calm' | 'end' = 'storm';
+  /** How often the database was put back. Its connections do not survive that. */
+  copies = 0;
+  /** Partitions of which somebody changed a record, with the first position concerned. */
+  readonly attacked = new Map<string, number>();
+
+  constructor(seed: number, traceLines: number) {
+    this.random = new Random(seed);
+    this.trace = new Trace(traceLines);
+    this.profile = drawProfile(this.random);
+    this.scheduler = new Scheduler(this.random, this.trace);
+    this.faults = new Faults(this);
+    const logs = [
+      makeMemoryLogState('audit', this.profile.partitions, START_US),
+      makeMemoryLogState('heads', 1, START_US),
+    ];
+    this.durable = {
+      logs: new Map(logs.map((state) => [state.name, state])),
+      heads: { stored: new Map(), published: [] },
+      tiles: new Map(),
+      signer: new Map(),
+      objects: new Map(),
+    };
+    for (const { name, partitions } of logs) {
+      for (const partition of partitions.keys()) {
+        this.histories.set(
+          `${name}/${partition}`,
+          new History(chainStart(treeOrigin(NAME, name, partition))),
+        );
+      }
+    }
+  }
+
+  /** The ports as one process sees them. Each call waits for its turn before and after its effect. */
+  portsOf(process: Process): Ports {
+    const hooks = this.faults.hooksOf(process);
+    const { durable } = this;
+    const logs = new Map<string, Log>();
+    for (const [name, state] of durable.logs) logs.set(name, new MemoryLog(state, () => this.now, hooks));
+    return {
+      logs,
+      leaves: new LogLeafReader(logs),
+      tiles: new TearingTileStore(this, process, hooks),
+      heads: new CountedHeadStore(this, hooks),
+      signer: new CountedSigner(this, hooks),
+      objects: new SimulatedObjects(durable.objects, hooks),
+    };
+  }
+
+  /** Starts a process that is started again when it was killed. `main` takes up what is durable. */
+  keep(name: string, main: (process: Process) => Promise<void>): void {
+    this.#kept.push({ name, main, process: this.scheduler.spawn(name, main) });
+  }
+
+  /** Starts a process that nobody starts again. */
+  spawn(name: string, main: (process: Process) => Promise<void>): void {
+    this.scheduler.spawn(name, main);
+  }
+
+  get processes(): Process[] {
+    return this.#kept.map(({ process }) => process);
+  }
+
+  restart(when: (dead: Process) => boolean): void {
+    for (const kept of this.#kept) {
+      if (kept.process.state === 'killed' && when(kept.process))
+        kept.process = this.scheduler.spawn(kept.name, kept.main);
+    }
+  }
+
+  /** Lets time pass: a little, and in some seeds hours, or back. */
+  passTime(): void {
+    this.now += BigInt(this.random.below(3_000));
+    if (!this.profile.wildClock || !this.random.chance(1, 40)) return;
+    const minutes = this.random.between(-90, 200);
+    this.now += BigInt(minutes * MINUTE_US);
+    if (minutes < 0) this.coverage.note('clock: back');
+    if (minutes >= 60) this.coverage.note('clock: an hour or more forward');
+    this.trace.note(`clock ${minutes} minutes`);
+  }
+
+  /** Runs until nothing waits. */
+  async runOut(turnsMax: number, afterTurn: () => void): Promise<void> {
+    const end = this.scheduler.turns + turnsMax;
+    while (await this.scheduler.turn()) {
+      afterTurn();
+      demand(
+        this.scheduler.turns < end,
+        'progress',
+        () => `without faults the run does not end within ${turnsMax} turns`,
+      );
+    }
+  }
+
+  history(log: string, partition: number): History {
+    return this.histories.get(`${log}/${partition}`) as History;
+  }
+}
