@@ -153,6 +153,7 @@ CREATE FUNCTION evident.append(
   p_size       bigint[],
   p_hash       bytea[],
   p_keep       boolean[],
+  p_counts     int[],
   OUT bases bigint[], OUT times bigint[], OUT halted int[],
   OUT old_ordinal int[], OUT old_tree int[], OUT old_position bigint[], OUT old_same boolean[]
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -164,9 +165,10 @@ DECLARE
   now_at  timestamptz;
   moments timestamptz[];
   offsets int[] := p_offset;
-  counts  int[];
-  wanted  int;
+  counts  int[] := p_counts;
+  wanted  int := cardinality(p_hash) - cardinality(array_positions(p_hash, NULL));
   taken   int;
+  added   int;
   i       int;
 BEGIN
   -- step: lock the counters
@@ -185,6 +187,7 @@ BEGIN
   now_at := clock_timestamp();
   FOR i IN 1 .. cardinality(trees) LOOP
     moments[i] := greatest(now_at, lasts[i]);
+    times[i] := extract(epoch FROM moments[i]) * 1000000;
   END LOOP;
 
   -- step: close the hours
@@ -200,11 +203,12 @@ BEGIN
   IF cardinality(halted) > 0 THEN
     SELECT array_agg(CASE WHEN trees[u.slot] = ANY (halted) THEN NULL ELSE u.off END ORDER BY u.ordinal)
       INTO offsets FROM unnest(p_slot, p_offset) WITH ORDINALITY u(slot, off, ordinal);
+    wanted := (SELECT count(*) FROM unnest(p_hash, offsets) u(hash, off) WHERE u.hash IS NOT NULL AND u.off IS NOT NULL);
+    counts := evident.count_slots(cardinality(trees), p_slot, offsets);
   END IF;
 
   -- step: identities
   -- Taken after the counters by every writer, in one order: no two writers can wait for each other.
-  wanted := (SELECT count(*) FROM unnest(p_hash, offsets) u(hash, off) WHERE u.hash IS NOT NULL AND u.off IS NOT NULL);
   IF wanted > 0 THEN
     INSERT INTO evident.identities (log_id, tenant, id, body_hash, tree, position)
       SELECT logs[u.slot], u.tenant, u.id, u.hash, trees[u.slot], bases[u.slot] + u.off
@@ -217,16 +221,15 @@ BEGIN
       SELECT s.offsets, s.old_ordinal, s.old_tree, s.old_position, s.old_same
         INTO offsets, old_ordinal, old_tree, old_position, old_same
         FROM evident.settle_repeats(trees, bases, logs, p_slot, p_tenant, p_id, p_hash, p_keep, offsets) s;
+      counts := evident.count_slots(cardinality(trees), p_slot, offsets);
     END IF;
   END IF;
 
-  -- step: count
-  SELECT array_agg(coalesce(n.count, 0) ORDER BY s.slot) INTO counts
-    FROM generate_series(1, cardinality(trees)) s(slot)
-    LEFT JOIN (SELECT u.slot, count(*)::int AS count FROM unnest(p_slot, offsets) u(slot, off)
-                WHERE u.off IS NOT NULL GROUP BY u.slot) n USING (slot);
+  -- step: children
   FOR i IN 1 .. cardinality(trees) LOOP
-    ends[i] := evident.make_room(trees[i], ends[i], bases[i] + counts[i]);
+    IF bases[i] + counts[i] > ends[i] THEN
+      ends[i] := evident.make_room(trees[i], ends[i], bases[i] + counts[i]);
+    END IF;
   END LOOP;
 
   -- step: records
@@ -238,6 +241,10 @@ BEGIN
                   p_form, p_body, p_sha256, p_size)
            u(slot, off, id, tenant, source, source_seq, type, schema, key, meta, form, body, sha256, size)
      WHERE u.off IS NOT NULL;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  IF added <> (SELECT coalesce(sum(c), 0) FROM unnest(counts) c) THEN
+    RAISE EXCEPTION 'the batch says % records, but holds %', counts, added USING ERRCODE = 'data_exception';
+  END IF;
 
   -- step: advance the counters
   UPDATE evident.partitions p
@@ -246,10 +253,16 @@ BEGIN
          last_appended_at = CASE WHEN u.base + u.count > p.next_position THEN u.moment ELSE p.last_appended_at END
     FROM unnest(trees, bases, counts, moments, ends) u(tree, base, count, moment, child_end)
    WHERE p.tree = u.tree AND NOT p.tree = ANY (halted);
-
-  SELECT array_agg((extract(epoch FROM m) * 1000000)::bigint ORDER BY o) INTO times
-    FROM unnest(moments) WITH ORDINALITY u(m, o);
 END $$;
+
+-- How many records each slot of a batch has, those left out not counted.
+CREATE FUNCTION evident.count_slots(p_slots int, p_slot int[], p_offset int[]) RETURNS int[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT array_agg(coalesce(n.count, 0) ORDER BY s.slot)
+    FROM generate_series(1, p_slots) s(slot)
+    LEFT JOIN (SELECT u.slot, count(*)::int AS count FROM unnest(p_slot, p_offset) u(slot, off)
+                WHERE u.off IS NOT NULL GROUP BY u.slot) n USING (slot)
+$$;
 
 -- Makes sure that positions below p_until have a child table; answers up to where there is one now.
 CREATE FUNCTION evident.make_room(p_tree int, p_end bigint, p_until bigint) RETURNS bigint
@@ -366,4 +379,4 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA evident FROM PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA evident TO evident_server;
 GRANT EXECUTE ON FUNCTION evident.derived_id(text), evident.make_log(text, int), evident.close_hours(int[]) TO evident_server;
 GRANT EXECUTE ON FUNCTION evident.append(int[], int[], int[], uuid[], text[], text[], text[], text[], int[], text[],
-  text[], smallint[], bytea[], bytea[], bigint[], bytea[], boolean[]) TO evident_server;
+  text[], smallint[], bytea[], bytea[], bigint[], bytea[], boolean[], int[]) TO evident_server;

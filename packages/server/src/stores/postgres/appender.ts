@@ -56,7 +56,7 @@ const APPEND = {
   name: 'append',
   text: `SELECT * FROM evident.append($1::int[], $2::int[], $3::int[], $4::uuid[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::int[], $10::text[], $11::text[], $12::smallint[], $13::bytea[], $14::bytea[], $15::bigint[],
-    $16::bytea[], $17::boolean[])`,
+    $16::bytea[], $17::boolean[], $18::int[])`,
 };
 
 /** Bytes that a record costs while it waits, roughly: for bounds, not for billing. */
@@ -247,6 +247,7 @@ function encode(records: readonly Pending[], trees: number[], slotOf: Map<number
       records.map(({ bodyHash }) => bodyHash),
     ),
     boolArray(records.map(({ keep }) => keep)),
+    int4Array(next),
   ];
 }
 
