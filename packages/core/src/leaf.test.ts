@@ -52,11 +52,18 @@ function expectedLeaf(record: LogRecord): string {
 const line = (record: LogRecord) => new TextDecoder().decode(leafOf(record));
 
 /** Strings that a record can hold: well-formed, nothing below U+0020. */
-const text = (maxLength: number) => fc.string({ unit: 'binary', minLength: 1, maxLength }).filter((value) => value.isWellFormed() && !/[\u0000-\u001f]/.test(value));
+const text = (maxLength: number) =>
+  fc
+    .string({ unit: 'binary', minLength: 1, maxLength })
+    .filter((value) => value.isWellFormed() && !/[\u0000-\u001f]/.test(value));
 const body = fc.oneof(
   fc.json().map((value) => ({ form: 'json' as const, bytes: utf8.encode(value) })),
   fc.uint8Array({ maxLength: 300 }).map((bytes) => ({ form: 'base64' as const, bytes })),
-  fc.record({ form: fc.constant('object' as const), sha256: fc.uint8Array({ minLength: 32, maxLength: 32 }), size: fc.bigInt(0n, 2n ** 40n) }),
+  fc.record({
+    form: fc.constant('object' as const),
+    sha256: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+    size: fc.bigInt(0n, 2n ** 40n),
+  }),
 );
 const record: fc.Arbitrary<LogRecord> = fc.record({
   log: fc.stringMatching(/^[a-z0-9-]{1,32}$/),
@@ -83,7 +90,10 @@ describe('leaf', () => {
   });
 
   it('equals an independent construction by JSON.stringify, for every record', () => {
-    fc.assert(fc.property(record, (one) => assert.equal(line(one), expectedLeaf(one))), { numRuns: 2_000 });
+    fc.assert(
+      fc.property(record, (one) => assert.equal(line(one), expectedLeaf(one))),
+      { numRuns: 2_000 },
+    );
   });
 
   it('is JSON that gives the fields back, for a body that is JSON', () => {
@@ -99,9 +109,21 @@ describe('leaf', () => {
 
   it('differs when any field differs', () => {
     const changed: Partial<LogRecord>[] = [
-      { log: 'audi' }, { partition: 4 }, { position: 1235n }, { appendedAt: RECORD.appendedAt + 1n }, { id: RECORD.id.replace('1', '2') },
-      { tenant: 'acmf' }, { source: 'x' }, { sourceSeq: null }, { sourceSeq: '1.992' }, { type: 'audit.evenu' }, { schema: 0 }, { key: 'k' },
-      { meta: '{}' }, { body: { form: 'base64', bytes: utf8.encode('{"a":1}') } }, { body: { form: 'json', bytes: utf8.encode('{"a":2}') } },
+      { log: 'audi' },
+      { partition: 4 },
+      { position: 1235n },
+      { appendedAt: RECORD.appendedAt + 1n },
+      { id: RECORD.id.replace('1', '2') },
+      { tenant: 'acmf' },
+      { source: 'x' },
+      { sourceSeq: null },
+      { sourceSeq: '1.992' },
+      { type: 'audit.evenu' },
+      { schema: 0 },
+      { key: 'k' },
+      { meta: '{}' },
+      { body: { form: 'base64', bytes: utf8.encode('{"a":1}') } },
+      { body: { form: 'json', bytes: utf8.encode('{"a":2}') } },
     ];
     const lines = new Set([RECORD, ...changed.map((change) => ({ ...RECORD, ...change }))].map(line));
     assert.equal(lines.size, changed.length + 1);
@@ -133,11 +155,16 @@ describe('leaf', () => {
   });
 
   it('never grows beyond the bound that is reserved for it', () => {
-    fc.assert(fc.property(record, (one) => assert.ok(leafBytesBound(leafSourceOf(one)) >= leafOf(one).length)));
+    fc.assert(
+      fc.property(record, (one) => assert.ok(leafBytesBound(leafSourceOf(one)) >= leafOf(one).length)),
+    );
   });
 
   it('names the recovery where a position is lost', () => {
-    assert.equal(new TextDecoder().decode(lostLeaf('audit', 1, 7n, 'r')), '{"v":1,"log":"audit","partition":1,"position":"7","lost":"r"}');
+    assert.equal(
+      new TextDecoder().decode(lostLeaf('audit', 1, 7n, 'r')),
+      '{"v":1,"log":"audit","partition":1,"position":"7","lost":"r"}',
+    );
   });
 });
 

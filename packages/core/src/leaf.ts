@@ -164,11 +164,17 @@ function putBase64(target: Uint8Array, at: number, source: Uint8Array, from: num
 
 /** `2026-11-20T10:00:00.123456Z` of microseconds since the Unix epoch. Years 1970 to 9999. */
 export function formatInstant(microseconds: bigint | number): string {
+  // Records of one transaction share their time: the last answer is nearly always the next one.
+  if (microseconds === lastInstant.of) return lastInstant.text;
   const us = BigInt(microseconds);
   const millis = us / 1000n;
   const rest = us % 1000n;
-  return `${new Date(Number(millis)).toISOString().slice(0, 23)}${rest.toString().padStart(3, '0')}Z`;
+  const text = `${new Date(Number(millis)).toISOString().slice(0, 23)}${rest.toString().padStart(3, '0')}Z`;
+  lastInstant = { of: microseconds, text };
+  return text;
 }
+
+let lastInstant: { of: bigint | number; text: string } = { of: 0n, text: '1970-01-01T00:00:00.000000Z' };
 
 /** "2026-11-20T10": the hour that an instant lies in. */
 export function formatHour(microseconds: bigint | number): string {

@@ -3,7 +3,16 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { checkAuditEvent, isInstant } from './audit-event.ts';
 import { type ErrorCode, isEvidentError } from './errors.ts';
-import { checkId, checkKey, checkSchema, checkTenant, checkText, checkType, checkWritableLog, serialiseMeta } from './record.ts';
+import {
+  checkId,
+  checkKey,
+  checkSchema,
+  checkTenant,
+  checkText,
+  checkType,
+  checkWritableLog,
+  serialiseMeta,
+} from './record.ts';
 
 const refuses = (code: ErrorCode, field: string) => (error: unknown) => {
   assert.ok(isEvidentError(error), String(error));
@@ -29,7 +38,22 @@ describe('names of outside writers', () => {
     });
   }
 
-  for (const key of ['', '/etc/passwd', '../x', 'a/../b', 'a/..', '..', './x', 'a\\..\\b', 'a\nb', '\ud800', 'k'.repeat(513), 'é'.repeat(257), {}, undefined]) {
+  for (const key of [
+    '',
+    '/etc/passwd',
+    '../x',
+    'a/../b',
+    'a/..',
+    '..',
+    './x',
+    'a\\..\\b',
+    'a\nb',
+    '\ud800',
+    'k'.repeat(513),
+    'é'.repeat(257),
+    {},
+    undefined,
+  ]) {
     it(`refuses the key ${JSON.stringify(key)?.slice(0, 40)}`, () => {
       assert.throws(() => checkKey(key), refuses('field-invalid', 'key'));
     });
@@ -41,18 +65,36 @@ describe('names of outside writers', () => {
     });
   }
 
-  for (const id of ['', 'x', '../../../../etc/passwd', '0198c0de000070008000000000000001', '0198c0de-0000-7000-8000-00000000000g', 5, null]) {
+  for (const id of [
+    '',
+    'x',
+    '../../../../etc/passwd',
+    '0198c0de000070008000000000000001',
+    '0198c0de-0000-7000-8000-00000000000g',
+    5,
+    null,
+  ]) {
     it(`refuses the id ${JSON.stringify(id)}`, () => {
       assert.throws(() => checkId(id), refuses('field-invalid', 'id'));
     });
   }
 
   it('refuses what is reserved, by the name of the field', () => {
-    for (const type of ['log.hour', 'log.x', 'seal.recovery', 'key.rotation', 'relay.rejected', 'head', 'window']) {
+    for (const type of [
+      'log.hour',
+      'log.x',
+      'seal.recovery',
+      'key.rotation',
+      'relay.rejected',
+      'head',
+      'window',
+    ]) {
       assert.throws(() => checkType(type), refuses('field-reserved', 'type'));
     }
-    for (const log of ['heads', 'windows']) assert.throws(() => checkWritableLog(log), refuses('field-reserved', 'log'));
-    for (const log of ['', 'Audit', 'a/b', '../x', 'a'.repeat(33)]) assert.throws(() => checkWritableLog(log), refuses('field-invalid', 'log'));
+    for (const log of ['heads', 'windows'])
+      assert.throws(() => checkWritableLog(log), refuses('field-reserved', 'log'));
+    for (const log of ['', 'Audit', 'a/b', '../x', 'a'.repeat(33)])
+      assert.throws(() => checkWritableLog(log), refuses('field-invalid', 'log'));
     assert.throws(() => checkTenant('_system'), refuses('field-reserved', 'tenant'));
     assert.throws(() => checkKey('_system'), refuses('field-reserved', 'key'));
     assert.throws(() => checkKey('_system/x'), refuses('field-reserved', 'key'));
@@ -62,11 +104,16 @@ describe('names of outside writers', () => {
 
   it('measures text in UTF-8 bytes, exactly at its bound', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 30 }).filter((value) => value.isWellFormed() && !/[\u0000-\u001f]/.test(value)), (value) => {
-        const bytes = new TextEncoder().encode(value).length;
-        assert.equal(checkText(value, 'x', bytes), value);
-        assert.throws(() => checkText(value, 'x', bytes - 1), refuses('field-invalid', 'x'));
-      }),
+      fc.property(
+        fc
+          .string({ unit: 'grapheme', minLength: 1, maxLength: 30 })
+          .filter((value) => value.isWellFormed() && !/[\u0000-\u001f]/.test(value)),
+        (value) => {
+          const bytes = new TextEncoder().encode(value).length;
+          assert.equal(checkText(value, 'x', bytes), value);
+          assert.throws(() => checkText(value, 'x', bytes - 1), refuses('field-invalid', 'x'));
+        },
+      ),
     );
   });
 });
@@ -101,12 +148,22 @@ const EVENT = {
 describe('audit event', () => {
   it('takes the core, and anything below details', () => {
     assert.equal(checkAuditEvent(EVENT), EVENT);
-    checkAuditEvent({ ...EVENT, details: { deep: [{ er: null }] }, changes: { name: { old: 1, new: null } }, access: { fields: ['a'] } });
+    checkAuditEvent({
+      ...EVENT,
+      details: { deep: [{ er: null }] },
+      changes: { name: { old: 1, new: null } },
+      access: { fields: ['a'] },
+    });
   });
 
   const wrong: [what: string, change: object, code: ErrorCode, field: string][] = [
     ['an unknown member', { colour: 'red' }, 'field-unknown', 'body.colour'],
-    ['an unknown member of actor', { actor: { id: 'u', type: 'user', zip: 1 } }, 'field-unknown', 'body.actor.zip'],
+    [
+      'an unknown member of actor',
+      { actor: { id: 'u', type: 'user', zip: 1 } },
+      'field-unknown',
+      'body.actor.zip',
+    ],
     ['a missing member', { result: undefined }, 'field-invalid', 'body.result'],
     ['a result that is none', { result: 'maybe' }, 'field-invalid', 'body.result'],
     ['an action with a space', { action: 'do it' }, 'field-invalid', 'body.action'],
@@ -126,7 +183,20 @@ describe('audit event', () => {
   }
 
   it('takes the years 1 to 9999, leap days and leap seconds', () => {
-    for (const time of ['0001-01-01T00:00:00Z', '9999-12-31T23:59:59.999999999Z', '2024-02-29T00:00:00+14:00', '2016-12-31T23:59:60Z']) assert.ok(isInstant(time), time);
-    for (const time of ['2023-02-29T00:00:00Z', '1900-02-29T00:00:00Z', '2023-01-01T24:00:00Z', '2023-01-01T00:00:00+24:00', '2023-01-01 00:00:00Z']) assert.ok(!isInstant(time), time);
+    for (const time of [
+      '0001-01-01T00:00:00Z',
+      '9999-12-31T23:59:59.999999999Z',
+      '2024-02-29T00:00:00+14:00',
+      '2016-12-31T23:59:60Z',
+    ])
+      assert.ok(isInstant(time), time);
+    for (const time of [
+      '2023-02-29T00:00:00Z',
+      '1900-02-29T00:00:00Z',
+      '2023-01-01T24:00:00Z',
+      '2023-01-01T00:00:00+24:00',
+      '2023-01-01 00:00:00Z',
+    ])
+      assert.ok(!isInstant(time), time);
   });
 });

@@ -37,7 +37,10 @@ export class Installation {
 
   /** Starts, and holds what is stored against what was signed. */
   async start(): Promise<SealBreak[]> {
-    this.#storage = await openStorage(makeConfig({ data: this.dir, logs: { audit: this.#partitions } }), quiet);
+    this.#storage = await openStorage(
+      makeConfig({ data: this.dir, logs: { audit: this.#partitions } }),
+      quiet,
+    );
     const breaks: SealBreak[] = [];
     this.#sealers = [];
     for (const log of this.storage.logs.values()) {

@@ -18,6 +18,7 @@ export const CHILD = 1_048_576n;
 const STEPS_MAX = 3_000;
 const TRACE_MAX = 80;
 const SHARED_IDENTITIES = 5;
+const ATTEMPTS_MAX = 3;
 
 /** Keys by partition. */
 export const KEYS: readonly string[][] = Array.from({ length: PARTITIONS }, (_, partition) =>
@@ -66,26 +67,43 @@ interface Writer {
   readonly session: SteppedSession;
   readonly attempts: Attempt[];
   current: Attempt | undefined;
+  steps: number;
 }
 
 /**
- * @param own a partition that no other writer uses: then writers meet at their identities and nowhere else.
- *   Undefined: any partitions, and shared identities now and then.
+ * Where the writers of a schedule meet: anywhere; all at the counters, each naming most partitions; or at the
+ * identities and nowhere else, each with a partition of its own.
  */
-function planAttempt(random: Random, shared: readonly string[], own: number | undefined, tag: string): Attempt {
-  const once = own !== undefined || random.chance(75);
-  const partitions = own !== undefined ? [own] : Array.from({ length: PARTITIONS }, (_, p) => p).filter(() => random.chance(45));
-  if (partitions.length === 0) partitions.push(random.below(PARTITIONS));
-  const records = Array.from({ length: 1 + random.below(6) }, (_, i): ProposedRecord => {
-    const id = once && random.chance(own === undefined ? 55 : 95) ? random.pick(shared) : undefined;
-    const text = id === undefined || random.chance(10) ? `"${tag}.${i}"` : `"${id}"`;
+type Meeting = 'anywhere' | 'counters' | 'identities';
+
+function pickPartitions(random: Random, meeting: Meeting, writer: number): number[] {
+  if (meeting === 'identities') return [writer];
+  const percent = meeting === 'counters' ? 80 : 45;
+  const partitions = Array.from({ length: PARTITIONS }, (_, p) => p).filter(() => random.chance(percent));
+  return partitions.length > 0 ? partitions : [random.below(PARTITIONS)];
+}
+
+function planAttempt(
+  random: Random,
+  shared: readonly string[],
+  meeting: Meeting,
+  writer: number,
+  turn: number,
+): Attempt {
+  const once = meeting === 'identities' || random.chance(75);
+  const sharedPercent = { anywhere: 55, counters: 20, identities: 95 }[meeting];
+  const partitions = pickPartitions(random, meeting, writer);
+  const count = meeting === 'anywhere' ? 1 + random.below(6) : 4 + random.below(3);
+  const records = Array.from({ length: count }, (_, i): ProposedRecord => {
+    const id = once && random.chance(sharedPercent) ? random.pick(shared) : undefined;
+    const text = id === undefined || random.chance(10) ? `"${writer}.${turn}.${i}"` : `"${id}"`;
     return makeRecord({ id: id ?? random.uuid(), key: random.pick(KEYS[random.pick(partitions)]), text });
   });
   return {
     proposals: records.map((record) => propose(record, random.chance(50) ? 'take' : 'refuse')),
     once,
     end: random.chance(60) ? 'COMMIT' : random.chance(45) ? 'ROLLBACK' : 'kill',
-    gatesLeft: random.below(14),
+    gatesLeft: random.below(24),
   };
 }
 
@@ -128,6 +146,8 @@ class Schedule {
   readonly trace: string[] = [];
   /** How often the one who went last goes again, in percent. */
   readonly #stay: number;
+  /** Whether the one who is furthest behind mostly goes next: so that all are at the same statement. */
+  readonly #abreast: boolean;
 
   constructor(stepper: Stepper, random: Random, model: RaceModel, first: readonly bigint[]) {
     this.#stepper = stepper;
@@ -137,16 +157,21 @@ class Schedule {
       new RaceReader(model, first, 'readMany', 10_000),
       new RaceReader(model, first, 'read', 1 + random.below(3)),
     ];
-    const shared = Array.from({ length: SHARED_IDENTITIES }, () => random.uuid());
-    const apart = random.chance(25);
+    const meeting = random.pick<Meeting>(['anywhere', 'anywhere', 'counters', 'identities']);
+    // By turns: an identity that was committed is a repeat, and nobody waits for it any more.
+    const shared = Array.from({ length: ATTEMPTS_MAX }, () =>
+      Array.from({ length: SHARED_IDENTITIES }, () => random.uuid()),
+    );
     this.#writers = stepper.sessions.slice(0, 3 + random.below(2)).map((session) => ({
       session,
-      attempts: Array.from({ length: 1 + random.below(3) }, (_, i) =>
-        planAttempt(random, shared, apart ? session.number : undefined, `${session.number}.${i}`),
+      attempts: Array.from({ length: 1 + random.below(ATTEMPTS_MAX) }, (_, turn) =>
+        planAttempt(random, shared[meeting === 'identities' ? turn : 0], meeting, session.number, turn),
       ),
       current: undefined,
+      steps: 0,
     }));
-    this.#stay = random.pick([0, 0, 50, 85]);
+    this.#abreast = meeting !== 'anywhere';
+    this.#stay = this.#abreast ? 0 : random.pick([0, 0, 50, 85]);
   }
 
   async run(): Promise<void> {
@@ -162,10 +187,7 @@ class Schedule {
         await this.#stuck();
         continue;
       }
-      last =
-        last !== undefined && ready.includes(last) && this.#random.chance(this.#stay)
-          ? last
-          : this.#random.pick(ready);
+      last = this.#choose(ready, last);
       await this.#go(last);
       for (const { session } of this.#writers) this.#checkFault(session);
       await this.#readers[0].toEnd();
@@ -184,8 +206,16 @@ class Schedule {
     return current?.end === 'kill' && current.gatesLeft <= 2;
   }
 
+  #choose(ready: readonly Writer[], last: Writer | undefined): Writer {
+    if (last !== undefined && ready.includes(last) && this.#random.chance(this.#stay)) return last;
+    if (!this.#abreast || this.#random.chance(20)) return this.#random.pick(ready);
+    const behind = Math.min(...ready.map(({ steps }) => steps));
+    return this.#random.pick(ready.filter(({ steps }) => steps === behind));
+  }
+
   async #go(writer: Writer): Promise<void> {
     const { session, current } = writer;
+    writer.steps++;
     if (current === undefined) {
       await this.#begin(writer);
     } else if (current.end === 'kill' && (current.gatesLeft-- <= 0 || session.state !== 'gate')) {

@@ -34,21 +34,28 @@ export interface Gate {
   readonly step: string;
 }
 
+/**
+ * A gate has two keys, and a session comes to one and the other by turns: one that pauses at the same gate twice
+ * running must not go through the key that was just let go.
+ */
 const PAUSE = `
   CREATE SCHEMA IF NOT EXISTS race;
+  CREATE TABLE IF NOT EXISTS race.shipped (name text PRIMARY KEY, text text NOT NULL);
   CREATE OR REPLACE FUNCTION race.pause(p_gate int) RETURNS void LANGUAGE plpgsql AS $$
   DECLARE
     session text := coalesce(current_setting('race.session', true), '');
+    turn    text := CASE current_setting('race.turn', true) WHEN '1' THEN '0' ELSE '1' END;
   BEGIN
     IF session <> '' THEN
-      PERFORM pg_advisory_lock_shared(${GATE_CLASS} + session::int, p_gate);
-      PERFORM pg_advisory_unlock_shared(${GATE_CLASS} + session::int, p_gate);
+      PERFORM set_config('race.turn', turn, false);
+      PERFORM pg_advisory_lock_shared(${GATE_CLASS} + session::int, p_gate * 2 + turn::int);
+      PERFORM pg_advisory_unlock_shared(${GATE_CLASS} + session::int, p_gate * 2 + turn::int);
     END IF;
   END $$`;
 
 const WAITS = {
   name: 'waits',
-  text: `SELECT pid, CASE locktype WHEN 'advisory' THEN classid::int END AS class, CASE locktype WHEN 'advisory' THEN objid::int END AS gate
+  text: `SELECT pid, CASE locktype WHEN 'advisory' THEN classid::int END AS class, CASE locktype WHEN 'advisory' THEN objid::int END AS key
            FROM pg_locks WHERE NOT granted AND pid = ANY ($1)`,
 };
 
@@ -62,7 +69,6 @@ const STEPS_OF: Record<string, RegExp> = {
 
 /** Text of a function as the migrations left it, also when it has been replaced since. */
 async function shippedText(owner: pg.Pool, name: string): Promise<string> {
-  await owner.query('CREATE TABLE IF NOT EXISTS race.shipped (name text PRIMARY KEY, text text NOT NULL)');
   await owner.query(
     'INSERT INTO race.shipped VALUES ($1, pg_get_functiondef($2::regproc)) ON CONFLICT DO NOTHING',
     [name, `evident.${name}`],
@@ -77,19 +83,53 @@ async function shippedText(owner: pg.Pool, name: string): Promise<string> {
 export async function installSteps(owner: pg.Pool, mutate = (append: string) => append): Promise<Gate[]> {
   const gates: Gate[] = [];
   await owner.query(PAUSE);
-  if (process.env.FIX === '1') { const t = (await owner.query("SELECT pg_get_functiondef('evident.close_hours'::regproc) AS text")).rows[0].text; const u = t.replace('\nBEGIN\n', '\nBEGIN\n  PERFORM FROM evident.partitions WHERE tree = ANY (p_trees) ORDER BY tree FOR UPDATE;\n'); if (u === t) throw new Error('fix2'); await owner.query(u); } // TMPFIX
+  if (process.env.FIX === '1') {
+    const t = (await owner.query("SELECT pg_get_functiondef('evident.close_hours'::regproc) AS text")).rows[0]
+      .text;
+    const u = t.replace(
+      '\nBEGIN\n',
+      '\nBEGIN\n  PERFORM FROM evident.partitions WHERE tree = ANY (p_trees) ORDER BY tree FOR UPDATE;\n',
+    );
+    if (u === t) throw new Error('fix2');
+    await owner.query(u);
+  } // TMPFIX
   for (const [name, pattern] of Object.entries(STEPS_OF)) {
     const shipped = await shippedText(owner, name);
     const before = gates.length;
     const paused = (name === 'append' ? mutate(shipped) : shipped).replace(pattern, (line, step: string) => {
-      const number = gates.push({ number: gates.length, of: name, step });
-      const pause = `PERFORM race.pause(${number - 1});`;
+      const pause = `PERFORM ${addGate(gates, name, step)};`;
       return name === 'append' ? `${line}\n  ${pause}` : `  ${pause}\n${line}`;
     });
     if (gates.length - before < 2) throw new Error(`evident.${name} has no steps any more: look at STEPS_OF`);
-    await owner.query(paused);
+    await owner.query(name === 'append' ? pauseAtCounters(gates, paused) : paused);
   }
+  await pauseAtIdentities(owner, gates);
   return gates;
+}
+
+function addGate(gates: Gate[], of: string, step: string): string {
+  const number = gates.length;
+  gates.push({ number, of, step });
+  return `race.pause(${number})`;
+}
+
+/** Before each counter that is locked: a volatile column is computed behind the sort and below the row's lock. */
+function pauseAtCounters(gates: Gate[], append: string): string {
+  const from = ' FROM evident.partitions p WHERE p.tree = ANY (p_trees)';
+  if (append.split(from).length !== 2)
+    throw new Error('evident.append locks the counters in another way: look at pauseAtCounters');
+  return append.replace(from, `, ${addGate(gates, 'append', 'a counter')}${from}`);
+}
+
+/** Before each identity that is taken. */
+async function pauseAtIdentities(owner: pg.Pool, gates: Gate[]): Promise<void> {
+  await owner.query(`
+    CREATE OR REPLACE FUNCTION race.before_identity() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM ${addGate(gates, 'append', 'an identity')};
+      RETURN NEW;
+    END $$;
+    CREATE OR REPLACE TRIGGER race BEFORE INSERT ON evident.identities FOR EACH ROW EXECUTE FUNCTION race.before_identity()`);
 }
 
 export type SessionState = 'idle' | 'running' | 'gate' | 'blocked';
@@ -101,6 +141,8 @@ export class SteppedSession {
   pid = 0;
   state: SessionState = 'idle';
   gate: Gate | undefined;
+  /** Key of the gate at which it stands. */
+  key = 0;
   /** What the append answered, when it has. */
   answer: unknown;
   /** The first error that PostgreSQL sent; the appender's own may come of a retry in an aborted transaction. */
@@ -169,8 +211,8 @@ export class Stepper {
       stepper.#controller.on('error', () => undefined);
       await stepper.#controller.connect();
       await stepper.#controller.query(
-        'SELECT pg_advisory_lock($1 + s, g) FROM generate_series(0, $2::int - 1) s, generate_series(0, $3::int - 1) g',
-        [GATE_CLASS, count, gates.length],
+        'SELECT pg_advisory_lock($1 + s, k) FROM generate_series(0, $2::int - 1) s, generate_series(0, $3::int - 1) k',
+        [GATE_CLASS, count, gates.length * 2],
       );
       for (const session of stepper.sessions) await session.connect(database.connection);
     } catch (error) {
@@ -201,7 +243,7 @@ export class Stepper {
   async pass(session: SteppedSession): Promise<void> {
     if (session.state !== 'gate' || session.gate === undefined)
       throw new Error(`session ${session.number} stands at no gate`);
-    const key = [GATE_CLASS + session.number, session.gate.number];
+    const key = [GATE_CLASS + session.number, session.key];
     await this.#controller.query('SELECT pg_advisory_unlock($1, $2)', key);
     await this.settle();
     const { rows } = await this.#controller.query<{ held: boolean }>(
@@ -243,7 +285,9 @@ export class Stepper {
   async #terminate(pids: readonly number[]): Promise<void> {
     await this.#controller.query('SELECT pg_terminate_backend(p) FROM unnest($1::int[]) p', [pids]);
     await this.#until('backends to end', async () => {
-      const { rows } = await this.#controller.query('SELECT FROM pg_stat_activity WHERE pid = ANY ($1)', [pids]);
+      const { rows } = await this.#controller.query('SELECT FROM pg_stat_activity WHERE pid = ANY ($1)', [
+        pids,
+      ]);
       return rows.length === 0;
     });
   }
@@ -262,13 +306,16 @@ export class Stepper {
   }
 
   async #look(): Promise<void> {
-    const { rows } = await this.#controller.query<{ pid: number; class: number | null; gate: number | null }>(
-      { ...WAITS, values: [this.sessions.map(({ pid }) => pid)] },
-    );
+    const { rows } = await this.#controller.query<{ pid: number; class: number | null; key: number }>({
+      ...WAITS,
+      values: [this.sessions.map(({ pid }) => pid)],
+    });
     const waits = new Map(rows.map((row) => [row.pid, row]));
     for (const session of this.sessions) {
       const wait = waits.get(session.pid);
-      const gate = wait?.class === GATE_CLASS + session.number ? this.gates[wait.gate as number] : undefined;
+      const gate =
+        wait?.class === GATE_CLASS + session.number ? this.gates[Math.floor(wait.key / 2)] : undefined;
+      if (gate !== undefined) session.key = wait?.key as number;
       session.gate = session.busy ? gate : undefined;
       if (!session.busy) session.state = 'idle';
       else if (wait === undefined) session.state = 'running';
@@ -287,7 +334,10 @@ export class Stepper {
   /** Resolves when another backend, of whoever, waits for a lock that this session holds. */
   async untilWaited(session: SteppedSession): Promise<void> {
     await this.#until(`a wait for session ${session.number}`, async () => {
-      const { rows } = await this.#controller.query('SELECT FROM pg_locks WHERE NOT granted AND $1 = ANY (pg_blocking_pids(pid))', [session.pid]);
+      const { rows } = await this.#controller.query(
+        'SELECT FROM pg_locks WHERE NOT granted AND $1 = ANY (pg_blocking_pids(pid))',
+        [session.pid],
+      );
       return rows.length > 0;
     });
   }
@@ -314,18 +364,12 @@ export class Stepper {
 
 function TMPFIX(name: string, text: string): string {
   if (name !== 'append' || process.env.FIX !== '1') return text;
-  const loop =
-    '  FOR i IN 1 .. cardinality(trees) LOOP\n    ends[i] := evident.make_room(trees[i], ends[i], bases[i] + counts[i]);\n  END LOOP;\n';
-  if (!text.includes(loop)) throw new Error('fix');
-  return text.replace(loop, '').replace(
+  const at = text.indexOf('  -- step: children\n');
+  const to = text.indexOf('  -- step: records\n');
+  if (at < 0 || to < at) throw new Error('fix');
+  const block = text.slice(at, to);
+  return (text.slice(0, at) + text.slice(to)).replace(
     '  -- step: identities\n',
-    `  -- step: make room
-  FOR i IN 1 .. cardinality(trees) LOOP
-    ends[i] := evident.make_room(trees[i], ends[i],
-      bases[i] + (SELECT count(*) FROM unnest(p_slot, offsets) u(slot, off) WHERE u.slot = i AND u.off IS NOT NULL));
-  END LOOP;
-
-  -- step: identities
-`,
+    `${block}  -- step: identities\n`,
   );
 }

@@ -1,5 +1,6 @@
 /** All wiring: which store serves which port. */
 
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
 import { formatVkey, type Verifier, verifierKey, verifierOf } from '@evident/core/note.ts';
@@ -57,6 +58,8 @@ export async function openStorage(config: Config, logger: EngineLogger): Promise
   const lock = lockDataDirectory(dataDir);
   let engine: EmbeddedPostgres | undefined;
   try {
+    // Of a server that was killed: its address may be another process's by now, and commands would send it the admin key.
+    rmSync(join(dataDir, 'server.json'), { force: true });
     const connection = await openEngine(config, dataDir, logger, (made) => {
       engine = made;
     });
@@ -137,6 +140,9 @@ async function assemble(
   release: () => Promise<void>,
 ): Promise<Storage> {
   const pool = openPool(connection, { role: 'evident_server', max: POOL_CONNECTIONS });
+  // The pool listens to connections that are idle alone. One that breaks between two statements of a transaction
+  // would end the process; its next statement says that it is broken.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   try {
     const signer = FolderSigner.open(join(dataDir, 'signer'));
     const name = await inception(pool, dataDir, signer, config.name);

@@ -35,8 +35,8 @@ function commandDeps(): CommandDeps {
     environment: process.env,
     start: async (input) => {
       const config = makeConfig(configFromEnvironment(process.env), input);
-      const server = await startServer(config);
-      return { ...server, dataDir: server.storage.dataDir };
+      const { url, vkey, keyFile, breaks, storage, stop } = await startServer(config);
+      return { url, vkey, keyFile, breaks, dataDir: storage.dataDir, stop };
     },
     findServer: async (dataDir) => readServerFile(dataDir)?.server ?? null,
     open: openData,

@@ -70,7 +70,7 @@ const SECRET_BYTES = 32;
 const NOTE_BYTES_MAX = 256;
 const KEY_TEXT = /^evident_([a-z0-9]{16})_([A-Za-z0-9_-]{43})$/;
 
-export function isRole(text: string): text is Role {
+function isRole(text: string): text is Role {
   return (ROLES as readonly string[]).includes(text);
 }
 

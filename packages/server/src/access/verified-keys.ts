@@ -3,7 +3,7 @@ import type { ApiKey } from './api-keys.ts';
 /** How long a key that was looked up is believed, in milliseconds: how late another process sees a revocation. */
 export const VERIFIED_MS_MAX = 5_000;
 /** Most keys that are remembered. */
-export const VERIFIED_KEYS_MAX = 10_000;
+const VERIFIED_KEYS_MAX = 10_000;
 
 /**
  * Keys that were looked up a moment ago. It holds what the store holds, never a secret: each request's secret is

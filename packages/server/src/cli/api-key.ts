@@ -11,7 +11,7 @@ export interface NewKeyOptions extends TargetOptions {
 }
 
 interface ListedKey {
-  key_id: string;
+  id: string;
   role: string;
   tenant: string | null;
   note: string | null;
@@ -51,7 +51,7 @@ export async function runApiKeyList(
   output.result(list);
   for (const key of list.keys) {
     output.line(
-      `${key.key_id}  ${key.role.padEnd(8)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${key.revoked_at === null ? '' : `revoked ${key.revoked_at}`} ${key.note ?? ''}`.trimEnd(),
+      `${key.id}  ${key.role.padEnd(8)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${key.revoked_at === null ? '' : `revoked ${key.revoked_at}`} ${key.note ?? ''}`.trimEnd(),
     );
   }
   return EXIT.success;

@@ -140,9 +140,9 @@ function addEvidenceCommands(deps: CommandDeps, program: Command, run: Run): voi
     .option('--from <time>', 'records appended at or after this time')
     .option('--to <time>', 'records appended before this time')
     .action(run((input, output, { log, from, to }) => runVerify(deps, input, { log, from, to }, output)));
-  withStorage(program.command('show <place>').description('a record with its proof: LOG/PARTITION/POSITION')).action(
-    run((input, output, _options, [place]) => runShow(deps, input, place, output)),
-  );
+  withStorage(
+    program.command('show <place>').description('a record with its proof: LOG/PARTITION/POSITION'),
+  ).action(run((input, output, _options, [place]) => runShow(deps, input, place, output)));
   withStorage(program.command('tiles').description('write the static C2SP layout of one tree'))
     .requiredOption('--out <dir>', 'a new or empty folder')
     .option('--log <log>', 'which log', 'audit')
@@ -162,7 +162,9 @@ function addOperatorCommands(deps: CommandDeps, program: Command, run: Run): voi
   const recover = 'after a break: record seal.recovery and go on (server stopped)';
   withStorage(program.command('recover').description(recover))
     .requiredOption('--log <log>', 'which log')
-    .addOption(new Option('--partition <n>', 'which partition').makeOptionMandatory().argParser(partitionNumber))
+    .addOption(
+      new Option('--partition <n>', 'which partition').makeOptionMandatory().argParser(partitionNumber),
+    )
     .requiredOption('--reason <text>', 'why; it is recorded')
     .action(
       run((input, output, { log, partition, reason }) => {
@@ -189,7 +191,9 @@ function addApiKeyCommands(deps: CommandDeps, program: Command, run: Run): void 
     run((input, output, { url, keyFile }) => runApiKeyList(deps, input, { url, keyFile }, output)),
   );
   command('revoke <id>', 'end a key at once').action(
-    run((input, output, { url, keyFile }, [id]) => runApiKeyRevoke(deps, input, id, { url, keyFile }, output)),
+    run((input, output, { url, keyFile }, [id]) =>
+      runApiKeyRevoke(deps, input, id, { url, keyFile }, output),
+    ),
   );
 }
 

@@ -1,22 +1,34 @@
 import type { ConfigInput } from '../config.ts';
-import { type CommandDeps, EXIT } from './command-deps.ts';
+import { type CommandDeps, EXIT, type StartedServer } from './command-deps.ts';
 import type { Output } from './output.ts';
 
 /** Runs the server until a signal asks it to stop. */
 export async function runStart(deps: CommandDeps, input: ConfigInput, output: Output): Promise<number> {
   const begun = performance.now();
+  const stopped = untilSignal();
   const server = await deps.start(input);
-  const seconds = ((performance.now() - begun) / 1_000).toFixed(1);
-  output.result({ ready: true, ...server, stop: undefined });
-  output.line(`Evident is ready after ${seconds} s.`);
+  try {
+    announce(server, (performance.now() - begun) / 1_000, output);
+    await stopped;
+    output.line('Stopping …');
+  } finally {
+    await server.stop();
+  }
+  return EXIT.success;
+}
+
+function announce(server: StartedServer, seconds: number, output: Output): void {
+  const { url, vkey, keyFile, dataDir, breaks } = server;
+  output.result({ ready: true, url, vkey, key_file: keyFile, data: dataDir, tier: 'T0', breaks });
+  output.line(`Evident is ready after ${seconds.toFixed(1)} s.`);
   output.line();
-  output.line(`  address     ${server.url}`);
-  output.line(`  K           ${server.vkey}`);
-  output.line(`  admin key   in ${server.keyFile} (readable by you alone)`);
+  output.line(`  address     ${url}`);
+  output.line(`  K           ${vkey}`);
+  output.line(`  admin key   in ${keyFile} (readable by you alone)`);
   output.line();
-  for (const { log, partition, reason } of server.breaks)
+  for (const { log, partition, reason } of breaks)
     output.line(`  BREAK       ${log}/${partition} is stopped: ${reason}`);
-  if (server.breaks.length > 0) output.line();
+  if (breaks.length > 0) output.line();
   output.line('Give K to whoever shall check this log: everything that is signed here follows from it.');
   output.line();
   output.line('Next, in another terminal (the same folder):');
@@ -28,10 +40,6 @@ export async function runStart(deps: CommandDeps, input: ConfigInput, output: Ou
   output.line(
     'Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.',
   );
-  await untilSignal();
-  output.line('Stopping …');
-  await server.stop();
-  return EXIT.success;
 }
 
 /**

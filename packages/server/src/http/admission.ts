@@ -41,3 +41,44 @@ export class Admission {
     return { shrink, release: () => shrink(0) };
   }
 }
+
+/** What is known of a response's end; `ServerResponse` in production. */
+interface Ending {
+  readonly destroyed: boolean;
+  once(event: 'finish' | 'close', listener: () => void): Ending;
+}
+
+/** Holds a ticket for a request: to the end of its answer, and to the end of its work if that comes later. */
+export class Hold {
+  readonly ticket: Ticket;
+  #isWorking = false;
+  #isOver = false;
+
+  /** @param onOver called when the answer is over, at once if it is already */
+  constructor(ticket: Ticket, response: Ending, onOver: () => void = () => undefined) {
+    this.ticket = ticket;
+    const end = () => {
+      this.#isOver = true;
+      onOver();
+      this.#settle();
+    };
+    // `close` alone comes when the client goes away, `finish` alone when the connection is kept for the next request.
+    response.once('finish', end).once('close', end);
+    // The client may have gone while its key was looked up: then neither comes any more.
+    if (response.destroyed) end();
+  }
+
+  /** A client that goes away from now on does not free the bytes. */
+  begin(): void {
+    this.#isWorking = true;
+  }
+
+  end(): void {
+    this.#isWorking = false;
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#isOver && !this.#isWorking) this.ticket.release();
+  }
+}

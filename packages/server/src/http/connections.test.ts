@@ -31,11 +31,36 @@ describe('bytes that are no HTTP', { timeout: 20_000 }, () => {
     ['noise', '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', 400, 'request-malformed'],
     ['a version that is none', 'GET / HTTP/9.9\r\n\r\n', 400, 'request-malformed'],
     ['a method that is none', 'FETCH /healthz HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'request-malformed'],
-    ['a header without a colon', 'GET /healthz HTTP/1.1\r\nhost: x\r\nnonsense\r\n\r\n', 400, 'request-malformed'],
-    ['a content length that is negative', 'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n', 400, 'request-malformed'],
-    ['two content lengths', 'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n', 400, 'request-malformed'],
-    ['a length and chunks', 'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n', 400, 'request-malformed'],
-    ['headers of 20 KiB', `GET /healthz HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
+    [
+      'a header without a colon',
+      'GET /healthz HTTP/1.1\r\nhost: x\r\nnonsense\r\n\r\n',
+      400,
+      'request-malformed',
+    ],
+    [
+      'a content length that is negative',
+      'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n',
+      400,
+      'request-malformed',
+    ],
+    [
+      'two content lengths',
+      'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n',
+      400,
+      'request-malformed',
+    ],
+    [
+      'a length and chunks',
+      'POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n',
+      400,
+      'request-malformed',
+    ],
+    [
+      'headers of 20 KiB',
+      `GET /healthz HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'headers-too-large',
+    ],
   ];
   it('are each answered with a problem document, and the server stays up', async (test) => {
     const { connect, content, send } = await open(test);
@@ -93,14 +118,19 @@ describe('overload', { timeout: 20_000 }, () => {
     assert.match(answer, /retry-after: 1\r\n/);
     assert.match(answer, /"code":"overloaded"/);
     const response = await append([envelope()]);
-    assert.deepEqual([response.statusCode, response.headers['retry-after'], response.json().retryable], [503, '1', true]);
+    assert.deepEqual(
+      [response.statusCode, response.headers['retry-after'], response.json().retryable],
+      [503, '1', true],
+    );
     assert.equal(content(), before);
     waiting = 0;
     assert.equal((await append([envelope()])).statusCode, 201);
   });
 
   it('counts what clients announce, and 17 MiB for one that announces nothing', async (test) => {
-    const { connect, head, append, inFlight } = await open(test, { limits: { inFlightBytesMax: 20 * ONE_MIB } });
+    const { connect, head, append, inFlight } = await open(test, {
+      limits: { inFlightBytesMax: 20 * ONE_MIB },
+    });
     const chunked = connect();
     await chunked.send(`${head('transfer-encoding: chunked')}1\r\n[\r\n`);
     const announced = connect();
@@ -126,6 +156,34 @@ describe('overload', { timeout: 20_000 }, () => {
     while ((await inFlight()) !== 0) await new Promise((done) => setTimeout(done, 5));
     assert.equal(content(), before);
     assert.equal((await append([envelope()])).statusCode, 201);
+  });
+
+  it('holds nothing for a client that went away while its key was looked up', async (test) => {
+    const { connect, head, send, access, keys } = await open(test);
+    const gate = Promise.withResolvers<void>();
+    const find = access.store.find.bind(access.store);
+    let lookups = 0;
+    access.store.find = async (keyId) => {
+      lookups++;
+      await gate.promise;
+      return find(keyId);
+    };
+    const bytes = [
+      head('content-length: 1000'),
+      `GET /v1/logs/audit/tail HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${keys.auditor}\r\n\r\n`,
+    ];
+    for (const one of bytes) {
+      const client = connect();
+      await client.send(one);
+      await eventually(() => lookups === bytes.indexOf(one) + 1);
+      client.abort();
+    }
+    await new Promise((done) => setTimeout(done, 50));
+    gate.resolve();
+    await new Promise((done) => setTimeout(done, 50));
+    const { body } = await send(null, { url: '/metrics' });
+    assert.match(body, /^evident_http_ingest_bytes_in_flight 0$/m);
+    assert.match(body, /^evident_http_tails 0$/m);
   });
 
   it('keeps counting a request whose client went away while it is being appended', async (test) => {
@@ -168,7 +226,10 @@ describe('stopping', { timeout: 20_000 }, () => {
     stop.abort();
     const before = content();
     const response = await append([envelope()]);
-    assert.deepEqual([response.statusCode, response.json().code, response.headers['retry-after']], [503, 'shutting-down', '1']);
+    assert.deepEqual(
+      [response.statusCode, response.json().code, response.headers['retry-after']],
+      [503, 'shutting-down', '1'],
+    );
     assert.equal(content(), before);
     assert.equal((await send(null, { url: '/healthz' })).statusCode, 200);
   });
@@ -189,7 +250,7 @@ describe('stopping', { timeout: 20_000 }, () => {
     const closed = app.close();
     gate.resolve();
     assert.match(await client.until(/\}$/), /^HTTP\/1\.1 201 /);
-    client.socket.end();
+    client.socket.destroy();
     await closed;
   });
 });

@@ -24,7 +24,7 @@ export interface HttpContext {
 }
 
 /** Whom a route serves. A route that does not say so can't be registered. */
-export type Access = 'public' | readonly Role[];
+type Access = 'public' | readonly Role[];
 
 declare module 'fastify' {
   interface FastifyContextConfig {

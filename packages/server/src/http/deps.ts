@@ -29,14 +29,14 @@ export interface StatusReader {
   sealedSizes(log: string): Promise<readonly bigint[]>;
 }
 
-export interface Readiness {
+interface Readiness {
   readonly ready: boolean;
   /** Why not, in words that anybody may read: the route needs no credential. */
   readonly reasons: readonly string[];
 }
 
 /** The part of pino that is used. `fields.err` is the error with its cause. */
-export interface HttpLogger {
+interface HttpLogger {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;

@@ -51,52 +51,9 @@ export async function openTestServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {
   const { hooks, ...over } = options;
-  const now = 1_800_000_000_000_000n;
-  const states = new Map(LOGS.map((name) => [name, makeMemoryLogState(name, name === 'audit' ? 3 : 1, now)]));
-  const logs = new Map<string, Log>(
-    [...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]),
-  );
-  const monotonic = () => performance.now();
-  const access: AccessDeps = {
-    store: new MemoryApiKeyStore(),
-    verified: new VerifiedKeys(monotonic),
-    randomBytes,
-    clock: () => now,
-  };
-  const objects = new Map<string, Uint8Array>();
-  const logged: TestServer['logged'] = [];
-  const note = (fields: object, message: string) => logged.push({ fields: { ...fields }, message });
-  const app = buildServer({
-    logs,
-    objects: {
-      put: async (tenant, sha256, body) =>
-        void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body),
-    },
-    apiKeys: access,
-    tenantSecret: async (tenant) => createHash('sha256').update(tenant).digest(),
-    openOccurrenceStore: () => assert.fail('no test has that many lines'),
-    heads: {
-      newest: async (log, partition) => (log === 'audit' && partition === 0 ? NOTE : null),
-      keys: async () => [
-        {
-          origin: 'evident.invalid/x/audit/0',
-          vkey: 'evident.invalid/x/audit/0+00000000+AQ==',
-          from: 0n,
-          to: null,
-        },
-      ],
-    },
-    status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
-    metrics: new Registry(),
-    ready: async () => ({ ready: true, reasons: [] }),
-    waitingBytes: () => 0,
-    now: monotonic,
-    randomId: randomUUID,
-    logger: { info: note, warn: note, error: note },
-    ...over,
-    // Tests leave half requests behind.
-    limits: { closeMsMax: 200, ...over.limits },
-  });
+  const parts = makeParts(hooks);
+  const { access, states, objects, logged } = parts;
+  const app = buildServer({ ...parts.deps, ...over, limits: { ...parts.deps.limits, ...over.limits } });
   await app.ready();
   test.after(() => app.close());
   const keys: Record<string, string> = {};
@@ -118,15 +75,59 @@ export async function openTestServer(
       headers: { 'content-type': 'application/json' },
       payload: JSON.stringify(items),
     });
-  const content = () =>
-    JSON.stringify([...states], (_name, value) =>
-      typeof value === 'bigint' ? `${value}` : value instanceof Map ? [...value] : value,
-    );
   const listen = async () => {
     const url = await app.listen({ host: '127.0.0.1', port: 0 });
     return { url, port: Number(new URL(url).port) };
   };
-  return { app, states, access, objects, logged, keys, send, append, content, listen };
+  return { app, states, access, objects, logged, keys, send, append, content: () => textOf(states), listen };
+}
+
+interface Parts extends Pick<TestServer, 'states' | 'access' | 'objects' | 'logged'> {
+  readonly deps: HttpDeps;
+}
+
+function makeParts(hooks: MemoryLogHooks | undefined): Parts {
+  const now = 1_800_000_000_000_000n;
+  const states = new Map(LOGS.map((name) => [name, makeMemoryLogState(name, name === 'audit' ? 3 : 1, now)]));
+  const monotonic = () => performance.now();
+  const verified = new VerifiedKeys(monotonic);
+  const access: AccessDeps = { store: new MemoryApiKeyStore(), verified, randomBytes, clock: () => now };
+  const objects = new Map<string, Uint8Array>();
+  const logged: TestServer['logged'] = [];
+  const note = (fields: object, message: string) => logged.push({ fields: { ...fields }, message });
+  const origin = 'evident.invalid/x/audit/0';
+  const deps: HttpDeps = {
+    logs: new Map<string, Log>(
+      [...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]),
+    ),
+    objects: {
+      put: async (tenant, sha256, body) =>
+        void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body),
+    },
+    apiKeys: access,
+    tenantSecret: async (tenant) => createHash('sha256').update(tenant).digest(),
+    openOccurrenceStore: () => assert.fail('no test has that many lines'),
+    heads: {
+      newest: async (log, partition) => (log === 'audit' && partition === 0 ? NOTE : null),
+      keys: async () => [{ origin, vkey: `${origin}+00000000+AQ==`, from: 0n, to: null }],
+    },
+    status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
+    metrics: new Registry(),
+    ready: async () => ({ ready: true, reasons: [] }),
+    waitingBytes: () => 0,
+    now: monotonic,
+    randomId: randomUUID,
+    logger: { info: note, warn: note, error: note },
+    // Tests leave half requests behind.
+    limits: { closeMsMax: 200 },
+  };
+  return { states, access, objects, logged, deps };
+}
+
+function textOf(states: ReadonlyMap<string, MemoryLogState>): string {
+  return JSON.stringify([...states], (_name, value) =>
+    typeof value === 'bigint' ? `${value}` : value instanceof Map ? [...value] : value,
+  );
 }
 
 /** An envelope of a foreign type; `over` replaces members, and `undefined` takes one out. */
@@ -189,7 +190,10 @@ class DocumentCheck {
     const where = `${method} ${known?.[0]} ${response.statusCode}`;
     const declared = operation.responses[response.statusCode];
     assert.ok(declared, `${where} is not in the document: ${response.body.slice(0, 300)}`);
-    if (declared.content === undefined) return assert.equal(response.body, '', `${where} has no body`);
+    if (declared.content === undefined) {
+      assert.equal(response.body, '', `${where} has no body`);
+      return;
+    }
     const type = String(response.headers['content-type']).split(';', 1)[0];
     const [, media] = Object.entries(declared.content).find(([name]) => name.split(';', 1)[0] === type) ?? [];
     assert.ok(media, `${where}: ${type} is not in the document`);

@@ -6,12 +6,14 @@ import { eventually, RawClient } from './raw-client.ts';
 
 const URL = '/v1/imports/ndjson';
 const TYPE = { 'content-type': 'application/octet-stream' };
-const lines = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `{"n":${from + i}}\n`).join('');
+const lines = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => `{"n":${from + i}}\n`).join('');
 
 async function open(test: TestContext, options: TestServerOptions = {}) {
   const server = await openTestServer(test, options);
   const size = () => server.states.get('audit')!.partitions.reduce((sum, { next }) => sum + Number(next), 0);
-  const send = (payload: string | Buffer, query = '', as = 'writer:acme') => server.send(as, { method: 'POST', url: `${URL}${query}`, headers: TYPE, payload });
+  const send = (payload: string | Buffer, query = '', as = 'writer:acme') =>
+    server.send(as, { method: 'POST', url: `${URL}${query}`, headers: TYPE, payload });
   const begin = async () => {
     const client = new RawClient((await server.listen()).port);
     test.after(() => client.abort());
@@ -30,7 +32,10 @@ describe('POST /v1/imports/{format}', { timeout: 20_000 }, () => {
     const first = await upload(file, '?file=..%2F..%2Fetc%2Fevents.ndjson');
     assert.equal(first.statusCode, 200, first.body);
     const { run, counts, refused } = first.json();
-    assert.deepEqual([counts, refused], [{ taken: 2_501, repeated: 0, reused: 0, unparsed: 1, refused: 0 }, []]);
+    assert.deepEqual(
+      [counts, refused],
+      [{ taken: 2_501, repeated: 0, reused: 0, unparsed: 1, refused: 0 }, []],
+    );
     const record = states.get('audit')!.partitions[0].records[0]!;
     assert.equal(record.source, `import:${run}`);
     assert.equal(JSON.parse(record.meta!).file, 'events.ndjson');
@@ -54,7 +59,10 @@ describe('POST /v1/imports/{format}', { timeout: 20_000 }, () => {
     const { upload, size } = await open(test);
     const packed = gzipSync(lines(0, 30_000));
     const response = await upload(packed.subarray(0, packed.length - 20));
-    assert.deepEqual([response.statusCode, response.json().code, response.json().field], [400, 'field-invalid', 'file']);
+    assert.deepEqual(
+      [response.statusCode, response.json().code, response.json().field],
+      [400, 'field-invalid', 'file'],
+    );
     assert.match(response.json().detail, new RegExp(`${size()} records were taken`));
     assert.ok(size() > 20_000);
   });
@@ -108,7 +116,9 @@ describe('POST /v1/imports/{format}', { timeout: 20_000 }, () => {
   it('answers a refusal and closes, without reading an endless body', async (test) => {
     const { listen } = await open(test);
     const client = new RawClient((await listen()).port);
-    await client.send(`POST ${URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n`);
+    await client.send(
+      `POST ${URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n`,
+    );
     const answer = await client.untilClosed();
     assert.match(answer, /^HTTP\/1\.1 401 /);
     assert.match(answer, /connection: close/i);

@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { type Principal, tenantOf } from '../access/authorise.ts';
 import { type ItemResult, ingest, refuseEmpty, summarise } from '../ingest/ingest.ts';
-import type { Ticket } from './admission.ts';
+import { Hold } from './admission.ts';
 import { findLog, type HttpContext, overloaded } from './context.ts';
 import { answerOnSocket } from './faults.ts';
 import { NEEDS_KEY } from './open-api.ts';
@@ -141,10 +141,8 @@ const SCHEMA = {
 
 /** What a request holds from its headers on. */
 interface Admitted {
-  readonly ticket: Ticket;
+  readonly hold: Hold;
   readonly deadline: NodeJS.Timeout;
-  /** While the batch is being appended a client that went away does not free its bytes. */
-  isAppending: boolean;
 }
 
 export function ingestRoutes(app: FastifyInstance, context: HttpContext): void {
@@ -168,13 +166,14 @@ export function ingestRoutes(app: FastifyInstance, context: HttpContext): void {
       },
     },
     async (request, reply) => {
-      const held = admitted.get(request) as Admitted;
-      clearTimeout(held.deadline);
-      held.isAppending = true;
+      const { hold, deadline } = admitted.get(request) as Admitted;
+      clearTimeout(deadline);
+      hold.begin();
       try {
         return await append(context, request, reply);
       } finally {
-        held.ticket.release();
+        // The answer is small beside the request.
+        hold.ticket.release();
       }
     },
   );
@@ -224,14 +223,7 @@ function admit(
     );
     answerOnSocket(request.raw.socket, problem, request.id);
   }, limits.bodyMsMax);
-  const held: Admitted = { ticket, deadline, isAppending: false };
-  const end = () => {
-    clearTimeout(deadline);
-    if (!held.isAppending) ticket.release();
-  };
-  // `close` alone comes when the client goes away, `finish` alone when the connection is kept for the next request.
-  reply.raw.once('finish', end).once('close', end);
-  return held;
+  return { deadline, hold: new Hold(ticket, reply.raw, () => clearTimeout(deadline)) };
 }
 
 async function append(context: HttpContext, request: FastifyRequest, reply: FastifyReply): Promise<string> {
@@ -266,17 +258,21 @@ function statusOf(results: readonly ItemResult[], { appended, repeats, refused }
 
 /** By hand: ids, positions and instants need no escaping, and a batch of 5,000 is written without an object each. */
 function formatResults(log: string, results: readonly ItemResult[], counts: Counts): string {
-  const items = results.map((result, index) => {
-    switch (result.status) {
-      case 'appended':
-        return `{"status":"appended","id":"${result.id}","partition":${result.partition},"position":"${result.position}","appended_at":"${result.appended_at}"}`;
-      case 'repeat':
-        return `{"status":"repeat","id":"${result.id}","partition":${result.partition},"position":"${result.position}"}`;
-      case 'refused': {
-        const id = result.id === null ? '' : `"id":${JSON.stringify(result.id)},`;
-        return `{"status":"refused","index":${index},${id}"problem":${JSON.stringify(problemOf(result.code, result.detail, result.field))}}`;
-      }
+  const { appended, repeats, refused } = counts;
+  const items = results.map(formatResult).join(',');
+  return `{"log":"${log}","results":[${items}],"appended":${appended},"repeats":${repeats},"refused":${refused}}`;
+}
+
+function formatResult(result: ItemResult, index: number): string {
+  switch (result.status) {
+    case 'appended':
+      return `{"status":"appended","id":"${result.id}","partition":${result.partition},"position":"${result.position}","appended_at":"${result.appended_at}"}`;
+    case 'repeat':
+      return `{"status":"repeat","id":"${result.id}","partition":${result.partition},"position":"${result.position}"}`;
+    case 'refused': {
+      const id = result.id === null ? '' : `"id":${JSON.stringify(result.id)},`;
+      const problem = problemOf(result.code, result.detail, result.field);
+      return `{"status":"refused","index":${index},${id}"problem":${JSON.stringify(problem)}}`;
     }
-  });
-  return `{"log":"${log}","results":[${items.join(',')}],"appended":${counts.appended},"repeats":${counts.repeats},"refused":${counts.refused}}`;
+  }
 }

@@ -6,10 +6,11 @@ import Type, { type Static } from 'typebox';
 import { ROLES } from '../access/api-keys.ts';
 import type { Principal } from '../access/authorise.ts';
 import type { Log } from '../log/log.ts';
+import { Hold } from './admission.ts';
 import { findLog, findPartition, type HttpContext, overloaded } from './context.ts';
 import { HTTP_LIMITS } from './limits.ts';
 import { NEEDS_KEY } from './open-api.ts';
-import { readPage, refuseTrimmed } from './record-page.ts';
+import { pageFrom } from './record-page.ts';
 import { AskedPosition, answer, jsonAnswer, PartitionParams, Position, problems } from './schemas.ts';
 
 const RecordsQuery = Type.Object(
@@ -91,36 +92,36 @@ async function statusOf(
   return { log: log.name, partitions };
 }
 
+const RECORDS_SCHEMA = {
+  operationId: 'readRecords',
+  summary: 'Records of a partition as leaf lines',
+  description:
+    'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position.',
+  security: NEEDS_KEY,
+  params: PartitionParams,
+  querystring: RecordsQuery,
+  response: {
+    ...problems(
+      'credential',
+      'field-invalid',
+      'field-unknown',
+      'log-unknown',
+      'not-found',
+      'position-trimmed',
+      'overloaded',
+    ),
+    200: {
+      ...answer('Leaf lines: the bytes that the tree hashes', 'application/x-ndjson', Type.String()),
+      headers: { 'evident-next-position': { description: 'Where the next page begins', schema: Position } },
+    },
+  },
+};
+
 function showRecords(app: FastifyInstance, context: HttpContext): void {
   const { limits, pages } = context;
-  const next = { 'evident-next-position': { description: 'Where the next page begins', schema: Position } };
-  const schema = {
-    operationId: 'readRecords',
-    summary: 'Records of a partition as leaf lines',
-    description:
-      'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position.',
-    security: NEEDS_KEY,
-    params: PartitionParams,
-    querystring: RecordsQuery,
-    response: {
-      ...problems(
-        'credential',
-        'field-invalid',
-        'field-unknown',
-        'log-unknown',
-        'not-found',
-        'position-trimmed',
-        'overloaded',
-      ),
-      200: {
-        ...answer('Leaf lines: the bytes that the tree hashes', 'application/x-ndjson', Type.String()),
-        headers: next,
-      },
-    },
-  };
   app.get<{ Params: Static<typeof PartitionParams>; Querystring: Static<typeof RecordsQuery> }>(
     '/v1/logs/:log/partitions/:partition/records',
-    { schema, config: { access: ['auditor', 'admin'] } },
+    { schema: RECORDS_SCHEMA, config: { access: ['auditor', 'admin'] } },
     async (request, reply) => {
       const log = findLog(context, request.params.log);
       const partition = findPartition(log, request.params.partition);
@@ -131,21 +132,20 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
           `The server makes pages of ${pages.bytes} bytes; the limit is ${limits.pagesBytesMax}.`,
         );
       // Until the client has it all: one that reads slowly holds its page that long.
-      reply.raw.once('close', ticket.release).once('finish', ticket.release);
-      const { first } = await log.head(partition);
-      const from = request.query.from === undefined ? first : BigInt(request.query.from);
-      refuseTrimmed(log.name, partition, from, first);
-      const { tenant } = request.principal as Principal;
-      const page = await readPage(
-        log,
-        { partition, from, limit: request.query.limit ?? limits.pageRecordsMax, tenant },
-        limits,
-      );
-      ticket.shrink(page.bytes.length);
-      reply
-        .header('evident-next-position', page.next.toString())
-        .header('content-type', 'application/x-ndjson');
-      return page.bytes;
+      const hold = new Hold(ticket, reply.raw);
+      hold.begin();
+      try {
+        const { from, limit = limits.pageRecordsMax } = request.query;
+        const { tenant } = request.principal as Principal;
+        const page = await pageFrom(log, { partition, limit, tenant }, from, limits);
+        ticket.shrink(page.bytes.length);
+        reply
+          .header('evident-next-position', page.next.toString())
+          .header('content-type', 'application/x-ndjson');
+        return page.bytes;
+      } finally {
+        hold.end();
+      }
     },
   );
 }

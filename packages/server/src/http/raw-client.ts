@@ -47,7 +47,7 @@ export class RawClient {
   }
 
   abort(): void {
-    this.socket.resetAndDestroy();
+    if (!this.socket.destroyed) this.socket.resetAndDestroy();
   }
 }
 

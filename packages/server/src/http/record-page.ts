@@ -14,7 +14,7 @@ export interface RecordPage {
   readonly next: bigint;
 }
 
-export interface PageRequest {
+interface PageRequest {
   readonly partition: number;
   readonly from: bigint;
   readonly limit: number;
@@ -30,11 +30,24 @@ export function refuseTrimmed(log: string, partition: number, from: bigint, firs
   });
 }
 
+/** @param from position in decimal, or undefined for the first that the log holds */
+export async function pageFrom(
+  log: Log,
+  asked: Omit<PageRequest, 'from'>,
+  from: string | undefined,
+  limits: HttpLimits,
+): Promise<RecordPage> {
+  const { first } = await log.head(asked.partition);
+  const position = from === undefined ? first : BigInt(from);
+  refuseTrimmed(log.name, asked.partition, position, first);
+  return readPage(log, { ...asked, from: position }, limits);
+}
+
 /**
  * Reads records in small steps until the page is full by number or bytes, or the log ends, or (for one tenant among
  * many) enough positions were looked at.
  */
-export async function readPage(log: Log, asked: PageRequest, limits: HttpLimits): Promise<RecordPage> {
+async function readPage(log: Log, asked: PageRequest, limits: HttpLimits): Promise<RecordPage> {
   const { partition, tenant } = asked;
   const scanEnd = asked.from + BigInt(limits.scanPositionsMax);
   const lines: Uint8Array[] = [];

@@ -174,7 +174,7 @@ describe('API keys over HTTP', () => {
     assert.equal((await server.append([envelope()], key)).statusCode, 201);
     const listed = await server.send('admin', { url: '/v1/api-keys' });
     assert.ok(listed.json().keys.some((one: { id: string }) => one.id === id));
-    assert.ok(!listed.body.includes(key.split('_')[2]));
+    assert.ok(!listed.body.includes(key.slice(-43)));
     for (let i = 0; i < 2; i++) {
       assert.equal(
         (await server.send('admin', { method: 'DELETE', url: `/v1/api-keys/${id}` })).statusCode,
@@ -182,7 +182,7 @@ describe('API keys over HTTP', () => {
       );
       assert.equal((await server.append([envelope()], key)).statusCode, 401);
     }
-    assert.ok(!JSON.stringify(server.logged).includes(key.split('_')[2]), 'no secret is logged');
+    assert.ok(!JSON.stringify(server.logged).includes(key.slice(-43)), 'no secret is logged');
   });
 
   it('of one tenant are all that an admin of that tenant sees, makes and revokes', async (test) => {

@@ -37,8 +37,8 @@ export const AskedPosition = Type.String({
 export const Instant = Type.String({ pattern: '^[0-9T:.-]+Z$', description: 'UTC with six decimal places' });
 export const TenantQuery = Type.String({ description: 'Tenant; needed with a key that is for all tenants' });
 /** Not checked by pattern: core says what is wrong with a name, and which names are reserved. */
-export const LogParameter = Type.String({ description: 'Name of the log: [a-z0-9-]{1,32}' });
-export const PartitionParameter = Type.String({
+const LogParameter = Type.String({ description: 'Name of the log: [a-z0-9-]{1,32}' });
+const PartitionParameter = Type.String({
   pattern: '^[0-9]{1,4}$',
   description: 'Number of the partition, from 0',
 });

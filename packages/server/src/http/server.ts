@@ -52,7 +52,7 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
     // Tails and imports would otherwise keep their connections, and close() waiting.
     closing.abort();
     // So would a client that stalls in the middle of its request.
-    const cut = setTimeout(() => app.server.closeAllConnections(), context.limits.closeMsMax);
+    const cut = setTimeout(() => app.server.closeAllConnections(), context.limits.closeMsMax).unref();
     app.server.once('close', () => clearTimeout(cut));
   });
   // Here and not in the groups: a scope that adds schemas of its own gets the framework's validator instead of ours.

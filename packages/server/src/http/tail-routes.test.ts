@@ -10,7 +10,9 @@ async function open(test: TestContext, options: TestServerOptions = {}) {
     const client = new RawClient(port);
     test.after(() => client.abort());
     const resume = lastEventId === undefined ? '' : `last-event-id: ${lastEventId}\r\n`;
-    await client.send(`GET /v1/logs/audit/tail HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${server.keys[as]}\r\n${resume}\r\n`);
+    await client.send(
+      `GET /v1/logs/audit/tail HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${server.keys[as]}\r\n${resume}\r\n`,
+    );
     await client.until(/\n\n|"code"/);
     return client;
   };
@@ -23,7 +25,10 @@ interface Event {
 }
 
 function eventsOf(received: string): Event[] {
-  return [...received.matchAll(/^id: ([0-9,]+)\ndata: (.*)$/gm)].map(([, id, data]) => ({ id, data: JSON.parse(data) }));
+  return [...received.matchAll(/^id: ([0-9,]+)\ndata: (.*)$/gm)].map(([, id, data]) => ({
+    id,
+    data: JSON.parse(data),
+  }));
 }
 
 describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
@@ -40,7 +45,12 @@ describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
     const again = await tail('auditor', events[9].id);
     await eventually(() => eventsOf(again.received).length >= 20);
     const rest = events.slice(10).map(({ data }) => data.id);
-    assert.deepEqual(eventsOf(again.received).map(({ data }) => data.id).sort(), rest.sort());
+    assert.deepEqual(
+      eventsOf(again.received)
+        .map(({ data }) => data.id)
+        .sort(),
+      rest.sort(),
+    );
   });
 
   it('keeps the order of each partition, and reads on at once while there is more than a step', async (test) => {
@@ -49,8 +59,13 @@ describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
     await append(Array.from({ length: 300 }, (_, i) => envelope({ key: `k${i}` })));
     await eventually(() => eventsOf(client.received).length >= 300);
     for (const partition of [0, 1, 2]) {
-      const positions = eventsOf(client.received).filter(({ data }) => data.partition === partition).map(({ data }) => Number(data.position));
-      assert.deepEqual(positions, positions.map((_, index) => index));
+      const positions = eventsOf(client.received)
+        .filter(({ data }) => data.partition === partition)
+        .map(({ data }) => Number(data.position));
+      assert.deepEqual(
+        positions,
+        positions.map((_, index) => index),
+      );
     }
   });
 
@@ -69,7 +84,7 @@ describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
   it('says that it lives when nothing is new, with the id to go on from', async (test) => {
     const { tail } = await open(test, { limits: { tailHeartbeatMs: 20 } });
     const client = await tail('auditor');
-    await client.until(/(: still here\nid: 0,0,0\n\n[^]*){2}/);
+    await client.until(/: still here\nid: 0,0,0\n\n[\s\S]*still here/);
   });
 
   it('ends cleanly when the server closes', async (test) => {
@@ -84,8 +99,14 @@ describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
     const before = (operation: string) => {
       if (operation === 'readMany') reads++;
     };
-    const { tail, append, send } = await open(test, { hooks: { before }, limits: { readRecordsMax: 8, tailsMax: 1 } });
-    for (let i = 0; i < 4; i++) await append(Array.from({ length: 100 }, (_, j) => envelope({ key: `k${i}/${j}`, body: 'x'.repeat(50_000) })));
+    const { tail, append, send } = await open(test, {
+      hooks: { before },
+      limits: { readRecordsMax: 8, tailsMax: 1 },
+    });
+    for (let i = 0; i < 4; i++)
+      await append(
+        Array.from({ length: 100 }, (_, j) => envelope({ key: `k${i}/${j}`, body: 'x'.repeat(50_000) })),
+      );
     const client = await tail('auditor', '0,0,0');
     client.socket.pause();
     let settled = -1;

@@ -9,6 +9,7 @@ import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
 import type { Principal } from '../access/authorise.ts';
 import type { Log, PartitionHead } from '../log/log.ts';
+import { Hold } from './admission.ts';
 import { findLog, type HttpContext, overloaded } from './context.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { refuseTrimmed } from './record-page.ts';
@@ -38,7 +39,7 @@ export function tailRoutes(app: FastifyInstance, context: HttpContext): void {
       const log = findLog(context, request.params.log);
       const ticket = context.tails.admit(1);
       if (ticket === null) throw overloaded(`${context.limits.tailsMax} tails are open; that is the limit.`);
-      reply.raw.once('close', ticket.release).once('finish', ticket.release);
+      new Hold(ticket, reply.raw);
       const from = vectorOf(log, request.headers['last-event-id'], await log.heads());
       const { tenant } = request.principal as Principal;
       const events = untilFault(context, request.id, tailEvents(context, watch, log, from, tenant));
