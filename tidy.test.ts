@@ -8,10 +8,15 @@ import { it } from 'node:test';
 
 const FILE_LINES_MAX = 500;
 
-const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { encoding: 'utf8' })
+const tracked = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  encoding: 'utf8',
+})
   .split('\n')
   .filter((file) => file !== '' && existsSync(file));
-const sources = tracked.filter((file) => /^packages\/[^/]+\/src\/.*\.ts$/.test(file) && !file.endsWith('.test.ts') && !file.includes('-fixture'));
+const sources = tracked.filter(
+  (file) =>
+    /^packages\/[^/]+\/src\/.*\.ts$/.test(file) && !file.endsWith('.test.ts') && !file.includes('-fixture'),
+);
 
 /** Folders of packages/server/src that hold stages and applications. */
 const STAGES = ['log', 'ingest', 'seal', 'verify', 'access'];
@@ -26,7 +31,9 @@ interface Import {
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8');
   const found: Import[] = [];
-  for (const match of text.matchAll(/^(import|export)\s+(type\s+)?[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'|import\('([^']+)'\)/gms)) {
+  for (const match of text.matchAll(
+    /^(import|export)\s+(type\s+)?[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'|import\('([^']+)'\)/gms,
+  )) {
     found.push({ file, from: match[3] ?? match[4] ?? match[5], typeOnly: match[2] !== undefined });
   }
   return found;
@@ -46,7 +53,8 @@ function complaint(one: Import): string | null {
   const target = targetOf(one);
   if (one.file.startsWith('packages/core/')) {
     if (target.startsWith('node:')) return 'core runs in browsers: no node:*';
-    if (!target.startsWith('packages/core/') && !/^typebox(\/|$)/.test(target)) return 'core imports itself and a schema library only';
+    if (!target.startsWith('packages/core/') && !/^typebox(\/|$)/.test(target))
+      return 'core imports itself and a schema library only';
     return null;
   }
   const folder = serverFolder(one.file);
@@ -82,9 +90,16 @@ it('keeps the import rules of the house', () => {
 });
 
 it('finds an import that breaks them', () => {
-  const bad = { file: 'packages/server/src/seal/seal.ts', from: '../stores/postgres/log.ts', typeOnly: false };
+  const bad = {
+    file: 'packages/server/src/seal/seal.ts',
+    from: '../stores/postgres/log.ts',
+    typeOnly: false,
+  };
   assert.equal(complaint(bad), 'a stage imports no stores');
-  assert.equal(complaint({ file: 'packages/core/src/leaf.ts', from: 'node:fs', typeOnly: false }), 'core runs in browsers: no node:*');
+  assert.equal(
+    complaint({ file: 'packages/core/src/leaf.ts', from: 'node:fs', typeOnly: false }),
+    'core runs in browsers: no node:*',
+  );
 });
 
 it(`keeps every file under ${FILE_LINES_MAX} lines`, () => {
@@ -99,22 +114,42 @@ it('keeps the clock and the environment out of stages and core', () => {
   const guilty = sources.filter((file) => {
     const folder = serverFolder(file);
     if (!file.startsWith('packages/core/') && !(folder !== null && STAGES.includes(folder))) return false;
-    return /\bDate\.now\(\)|\bnew Date\(\)|\bMath\.random\(|\bprocess\.env\b|\bperformance\.now\(/.test(readFileSync(file, 'utf8'));
+    return /\bDate\.now\(\)|\bnew Date\(\)|\bMath\.random\(|\bprocess\.env\b|\bperformance\.now\(/.test(
+      readFileSync(file, 'utf8'),
+    );
   });
   assert.deepEqual(guilty, []);
 });
 
 it('uses no name that says nothing', () => {
   const vague = /(^|[/-])(utils?|helpers?|manager|service|common)([./-]|$)/;
-  assert.deepEqual(tracked.filter((file) => /\.ts$/.test(file) && vague.test(file)), []);
+  assert.deepEqual(
+    tracked.filter((file) => /\.ts$/.test(file) && vague.test(file)),
+    [],
+  );
 });
 
 it('says what each stage and store promises', () => {
-  const folders = [...STAGES.map((stage) => `packages/server/src/${stage}`), 'packages/server/src/http', 'packages/server/src/stores/postgres', 'packages/server/src/stores/folder', 'packages/server/src/stores/memory'];
-  assert.deepEqual(folders.filter((folder) => !existsSync(join(folder, 'README.md'))), []);
+  const folders = [
+    ...STAGES.map((stage) => `packages/server/src/${stage}`),
+    'packages/server/src/http',
+    'packages/server/src/stores/postgres',
+    'packages/server/src/stores/folder',
+    'packages/server/src/stores/memory',
+  ];
+  assert.deepEqual(
+    folders.filter((folder) => !existsSync(join(folder, 'README.md'))),
+    [],
+  );
 });
 
 it('commits no path of a machine and no data of others', () => {
-  const guilty = tracked.filter((file) => /\.(ts|js|md|json|sql)$/.test(file) && file !== 'tidy.test.ts' && file !== 'package-lock.json' && /\/(work|root|home)\/[a-z]/.test(readFileSync(file, 'utf8')));
+  const guilty = tracked.filter(
+    (file) =>
+      /\.(ts|js|md|json|sql)$/.test(file) &&
+      file !== 'tidy.test.ts' &&
+      file !== 'package-lock.json' &&
+      /\/(work|root|home)\/[a-z]/.test(readFileSync(file, 'utf8')),
+  );
   assert.deepEqual(guilty, []);
 });

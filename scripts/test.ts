@@ -13,7 +13,11 @@ import { spec } from 'node:test/reporters';
 
 /** A file that hangs is a failure, not a hung run. */
 const FILE_MS_MAX = 15 * 60 * 1_000;
-const FOLDERS = ['packages/*/{src,contract,faults,simulation,bench,generate,test}/**/*.test.ts', 'demo/**/*.test.ts', '*.test.ts'];
+const FOLDERS = [
+  'packages/*/{src,contract,faults,simulation,bench,generate,test}/**/*.test.ts',
+  'demo/**/*.test.ts',
+  '*.test.ts',
+];
 
 const words = process.argv.slice(2);
 const files = globSync(FOLDERS)

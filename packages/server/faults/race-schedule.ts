@@ -245,6 +245,8 @@ class Schedule {
   }
 
   async #end(writer: Writer, { end, proposals, once }: Attempt): Promise<void> {
+    // A deadlock is found a while after the wait began: the writer may have failed since the last look.
+    this.#checkFault(writer.session);
     const outcomes = writer.session.answer as Outcome[];
     this.#note(writer.session, end);
     writer.current = undefined;
