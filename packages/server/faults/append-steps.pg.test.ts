@@ -1,78 +1,28 @@
 /** Races of the log with a name: two or three writers, stepped to the one moment that matters. Real PostgreSQL. */
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { partitionOf } from '@evident/core/partition.ts';
-import type { LogRecord, ProposedRecord } from '@evident/core/record.ts';
-import { makeRecord, propose, readAndVerify } from '../contract/log-contract.ts';
+import { describe, it } from 'node:test';
+import type { LogRecord } from '@evident/core/record.ts';
+import { makeRecord, readAndVerify } from '../contract/log-contract.ts';
 import type { Outcome } from '../src/log/log.ts';
-import { Appender } from '../src/stores/postgres/appender.ts';
-import { openLog, type PostgresLog } from '../src/stores/postgres/log.ts';
-import { openTestDatabase, type TestDatabase } from '../test/database.ts';
-import { type Gate, installSteps, type SteppedSession, Stepper } from './stepped-append.ts';
+import type { PostgresLog } from '../src/stores/postgres/log.ts';
+import {
+  begin,
+  commit,
+  count,
+  database,
+  gates,
+  newLog,
+  openWriters,
+  shape,
+  stepper,
+} from './stepped-writers.ts';
 
 const CHILD = 1_048_576n;
 /** More than a plpgsql loop fetches ahead (10 rows), so that a loop over partitions locks them in two goes. */
 const MANY_PARTITIONS = 12;
 
-let database: TestDatabase;
-let gates: Gate[];
-let stepper: Stepper;
-let logs = 0;
-
-before(async () => {
-  database = await openTestDatabase();
-  gates = await installSteps(database.owner);
-  stepper = await Stepper.open(database, gates, 3);
-});
-after(() => stepper.close());
-
-async function newLog(partitions: number): Promise<PostgresLog> {
-  for (const session of stepper.sessions) await stepper.kill(session);
-  const deps = { pool: database.pool, appender: new Appender(database.pool) };
-  return openLog(deps, `steps-${++logs}`, partitions);
-}
-
-function keyOf(partition: number, partitions: number): string {
-  for (let i = 0; ; i++) if (partitionOf(`k${i}`, partitions) === partition) return `k${i}`;
-}
-
-/** Begins a transaction that appends one record a partition, in this order. */
-async function begin(
-  session: SteppedSession,
-  log: PostgresLog,
-  partitions: readonly number[],
-  over: Partial<ProposedRecord>[] = [],
-): Promise<void> {
-  const records = partitions.map((partition, index) =>
-    makeRecord({ key: keyOf(partition, log.partitions), ...over[index] }),
-  );
-  await stepper.begin(session, () =>
-    session.log(log.name, log.trees).appendOnce(records.map((record) => propose(record))),
-  );
-}
-
-/** Lets a session go to the end of its append, and commit. */
-async function commit(session: SteppedSession): Promise<Outcome[]> {
-  await stepper.passUntil(session);
-  assert.equal(session.fault, undefined);
-  assert.equal(session.state, 'idle', `session ${session.number} is ${session.state}`);
-  const answer = session.answer as Outcome[];
-  await stepper.end(session, 'COMMIT');
-  return answer;
-}
-
-async function shape(log: PostgresLog, set: string): Promise<void> {
-  await database.owner.query(`UPDATE evident.partitions SET ${set} WHERE tree = ANY ($1)`, [log.trees]);
-}
-
-async function count(table: string, log: PostgresLog): Promise<number> {
-  const { rows } = await database.owner.query<{ n: number }>(
-    `SELECT count(*)::int AS n FROM evident.${table} WHERE tree = ANY ($1)`,
-    [log.trees],
-  );
-  return rows[0].n;
-}
+openWriters();
 
 const types = (records: readonly LogRecord[]) => records.map(({ type }) => type);
 const ends = ({ kind, position }: Outcome) => `${kind} ${position}`;

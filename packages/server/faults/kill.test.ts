@@ -14,6 +14,9 @@ import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Random } from '../simulation/random.ts';
+import { sealDepsOf } from '../src/compose.ts';
+import { openSealer, sealRound } from '../src/seal/seal.ts';
+import { makeInstallation } from './installation.ts';
 import { Load } from './load.ts';
 import { makeServer, runCommand, type ServerProcess, until } from './server-process.ts';
 
@@ -250,4 +253,29 @@ it('stops within its bound at SIGTERM under load; what was acknowledged is there
   await untilSealed(server);
   await assertLogIsWhatWasAcknowledged(server, load);
   await verifyAll(server);
+});
+
+// Found by the kills above: the chain of a head that came from PostgreSQL was changed in place by a round that failed.
+it('does a sealing round again alike when it broke off while reading, right after a start', async (t) => {
+  const one = await makeInstallation(t);
+  await one.append(100);
+  await one.seal();
+  await one.stop();
+  await one.start();
+  await one.append(100);
+  const deps = sealDepsOf(one.storage);
+  const { sealer } = await openSealer(deps, one.storage.logs.get('audit')!);
+  const leaves: typeof deps.leaves = {
+    readLeafHashes: async (log, partition, from, limit) => {
+      if (partition === 1) throw new Error('the connection broke');
+      return deps.leaves.readLeafHashes(log, partition, from, limit);
+    },
+  };
+  await assert.rejects(sealRound({ ...deps, leaves }, sealer), /the connection broke/);
+  await sealRound(deps, sealer);
+  const { findings } = await one.verify();
+  assert.deepEqual(
+    findings.map(({ log, partition, check }) => `${log}/${partition} ${check}`),
+    [],
+  );
 });

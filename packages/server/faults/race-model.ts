@@ -49,6 +49,11 @@ export class RaceModel {
       const here = this.committed[partition];
       const last = [...here.keys()].at(-1) ?? -1n;
       assert.ok(position > last, `${partition}/${position} was given after ${last} was committed`);
+      const before = here.get(last)?.appendedAt ?? 0n;
+      assert.ok(
+        appendedAt >= before,
+        `appended_at went back at ${partition}/${position}, from ${before} to ${appendedAt}`,
+      );
       // A writer waits for those before it in its partition, so its turn came after they began to commit.
       assert.ok(
         appendedAt >= this.#floors[partition],

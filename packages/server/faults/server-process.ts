@@ -24,7 +24,6 @@ const STOP_MS_MAX = 25_000;
 const COMMAND_MS_MAX = 120_000;
 const POLL_MS = 5;
 const STDERR_SHOWN = 4_000;
-const POSTGRES_DIED_MS_MAX = 30_000;
 
 /** Waits for a condition, never for a time. */
 export async function until(
@@ -48,10 +47,13 @@ function signal(pid: number | undefined, name: NodeJS.Signals): void {
   }
 }
 
-/** An empty folder, gone after the test. */
-export function makeFolder(t: Pick<TestContext, 'after'>): string {
+/** An empty folder, gone after the test, after `first` has ended. */
+export function makeFolder(t: Pick<TestContext, 'after'>, first?: () => Promise<void>): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'evident-process-')));
-  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
+  t.after(async () => {
+    await first?.();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  });
   return folder;
 }
 
@@ -76,9 +78,11 @@ function engineProcesses(directory: string): EngineProcess[] {
 }
 
 export interface ServerOptions {
-  /** Behind `start --data DIR --port 0 --json`. */
+  /** Behind `start --data DIR --port 0`. */
   readonly args?: readonly string[];
   readonly environment?: NodeJS.ProcessEnv;
+  /** Without --json, as a person starts it. */
+  readonly isText?: boolean;
   /** The Node that runs bin/evident.js. */
   readonly node?: string;
 }
@@ -86,7 +90,14 @@ export interface ServerOptions {
 interface ReadyLine {
   url: string;
   vkey: string;
-  keyFile: string;
+}
+
+/** What a start printed, or undefined while it has not printed all of it. */
+function parseReady(stdout: string, isText: boolean): ReadyLine | undefined {
+  if (!isText) return stdout.includes('\n') ? (JSON.parse(stdout) as ReadyLine) : undefined;
+  const url = /^ +address +(\S+)$/m.exec(stdout)?.[1];
+  const vkey = /^ +K +(\S+)$/m.exec(stdout)?.[1];
+  return url === undefined || vkey === undefined || !stdout.includes('Tier') ? undefined : { url, vkey };
 }
 
 export class ServerProcess {
@@ -96,8 +107,6 @@ export class ServerProcess {
   #stdout = '';
   #stderr = '';
   #ready: ReadyLine | undefined;
-  /** Starts that were not yet killed or stopped, for messages. */
-  starts = 0;
 
   constructor(dataDir: string, options: ServerOptions = {}) {
     this.dataDir = dataDir;
@@ -105,8 +114,7 @@ export class ServerProcess {
   }
 
   get url(): string {
-    if (this.#ready === undefined) throw new Error('the server is not running');
-    return this.#ready.url;
+    return this.ready.url;
   }
 
   /** The address, or null until the server has printed it. */
@@ -123,6 +131,10 @@ export class ServerProcess {
     return this.#child?.pid;
   }
 
+  get stdout(): string {
+    return this.#stdout;
+  }
+
   get stderr(): string {
     return this.#stderr;
   }
@@ -133,17 +145,12 @@ export class ServerProcess {
 
   /** How to reach the server's PostgreSQL, as its owner. */
   get postgres(): pg.ClientConfig {
-    return (
-      JSON.parse(readFileSync(join(this.dataDir, 'server.json'), 'utf8')) as { postgres: pg.ClientConfig }
-    ).postgres;
-  }
-
-  get #cluster(): string {
-    return join(this.dataDir, 'postgres');
+    const left = readFileSync(join(this.dataDir, 'server.json'), 'utf8');
+    return (JSON.parse(left) as { postgres: pg.ClientConfig }).postgres;
   }
 
   postmasterPid(): number | undefined {
-    const file = join(this.#cluster, 'postmaster.pid');
+    const file = join(this.dataDir, 'postgres', 'postmaster.pid');
     return existsSync(file) ? Number(readFileSync(file, 'utf8').split('\n')[0]) || undefined : undefined;
   }
 
@@ -154,21 +161,19 @@ export class ServerProcess {
   /** Starts the process and does not wait. */
   launch(): void {
     if (this.isAlive) throw new Error('the server runs already');
-    const { args = [], environment = {}, node = process.execPath } = this.#options;
+    const { args = [], environment = {}, isText = false, node = process.execPath } = this.#options;
     this.#ready = undefined;
     this.#stdout = '';
-    const argv = [PROGRAM, 'start', '--data', this.dataDir, '--port', '0', '--json', ...args];
+    const argv = [PROGRAM, 'start', '--data', this.dataDir, '--port', '0', ...args];
+    if (!isText) argv.push('--json');
     const child = spawn(node, argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, EVIDENT_LOG_LEVEL: 'warn', ...environment },
     });
     this.#child = child;
-    this.starts++;
     child.stdout!.on('data', (chunk) => {
       this.#stdout += String(chunk);
-      const end = this.#stdout.indexOf('\n');
-      if (end >= 0 && this.#ready === undefined)
-        this.#ready = JSON.parse(this.#stdout.slice(0, end)) as ReadyLine;
+      this.#ready ??= parseReady(this.#stdout, isText);
     });
     child.stderr!.on('data', (chunk) => {
       this.#stderr += String(chunk);
@@ -182,11 +187,15 @@ export class ServerProcess {
   }
 
   async untilReady(): Promise<void> {
-    await this.#until('the server prints its address', () => {
-      if (!this.isAlive) throw new Error('the server ended while it was starting');
-      return this.#ready !== undefined;
-    });
-    await this.#until('/readyz answers 200', () => this.isReady());
+    try {
+      await until('the server prints its address', () => {
+        if (!this.isAlive) throw new Error('the server ended while it was starting');
+        return this.#ready !== undefined;
+      });
+      await until('/readyz answers 200', () => this.isReady());
+    } catch (cause) {
+      throw new Error(`the server did not start; it wrote:\n${this.#stderr.slice(-STDERR_SHOWN)}`, { cause });
+    }
   }
 
   async isReady(): Promise<boolean> {
@@ -196,14 +205,6 @@ export class ServerProcess {
       return answer.status === 200;
     } catch {
       return false;
-    }
-  }
-
-  async #until(claim: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-    try {
-      await until(claim, condition);
-    } catch (error) {
-      throw new Error(`${(error as Error).message}; it wrote:\n${this.#stderr.slice(-STDERR_SHOWN)}`);
     }
   }
 
@@ -234,7 +235,7 @@ export class ServerProcess {
     signal(backends[choose(backends.length)]?.pid, 'SIGKILL');
   }
 
-  /** SIGKILL to the server and to every process of PostgreSQL, as a power cut would. */
+  /** SIGKILL to the server and to every process of PostgreSQL. Does nothing where nothing is left. */
   async killBoth(): Promise<void> {
     signal(this.pid, 'SIGKILL');
     await this.killPostgres();
@@ -242,8 +243,13 @@ export class ServerProcess {
     await this.killPostgres();
   }
 
+  /** Processes of its PostgreSQL. */
+  get engineCount(): number {
+    return this.#engine().length;
+  }
+
   #engine(): EngineProcess[] {
-    return engineProcesses(this.#cluster);
+    return engineProcesses(join(this.dataDir, 'postgres'));
   }
 
   /** SIGTERM. @returns the exit code and how long it took, milliseconds */
@@ -257,27 +263,12 @@ export class ServerProcess {
   async #gone(): Promise<void> {
     await until(`the server (pid ${this.pid}) ends`, () => !this.isAlive, STOP_MS_MAX);
   }
-
-  /** Ends whatever is left, however the test ended. */
-  async end(): Promise<void> {
-    signal(this.pid, 'SIGKILL');
-    await until('the server is gone', () => !this.isAlive, STOP_MS_MAX);
-    const gone = () => {
-      for (const { pid } of this.#engine()) signal(pid, 'SIGKILL');
-      return this.#engine().length === 0;
-    };
-    await until('PostgreSQL is gone', gone, POSTGRES_DIED_MS_MAX);
-  }
 }
 
 /** A server in a folder of its own; both are gone after the test. Not started. */
 export function makeServer(t: Pick<TestContext, 'after'>, options: ServerOptions = {}): ServerProcess {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'evident-process-')));
+  const folder = makeFolder(t, () => server.killBoth());
   const server = new ServerProcess(join(folder, 'data'), options);
-  t.after(async () => {
-    await server.end();
-    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
-  });
   return server;
 }
 

@@ -1,7 +1,7 @@
 /** The program: commands with everything they need. */
 
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
 import pino from 'pino';
@@ -69,6 +69,13 @@ function readServerFile(dataDir: string): ServerFile | null {
 
 async function openData(input: ConfigInput, { alone }: { alone: boolean }): Promise<OpenedData> {
   const config = makeConfig(configFromEnvironment(process.env), input);
+  // A reader makes nothing: a mistyped directory would be made, and verified.
+  if (!alone && !existsSync(join(config.dataDir, 'evident.json'))) {
+    throw new EvidentError(
+      'usage-invalid',
+      `--data: ${config.dataDir} holds no log; evident start makes one there`,
+    );
+  }
   const held = readServerFile(config.dataDir);
   if (held !== null && alone)
     throw new EvidentError(

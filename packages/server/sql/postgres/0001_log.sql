@@ -44,6 +44,8 @@ CREATE TABLE evident.partitions (
 
 -- The log. Children hold 2^20 positions of one partition each, so that removal is a drop.
 -- body_form: 0 = JSON verbatim, 1 = base64 in the leaf, 2 = in the object store (body_sha256, body_size).
+-- No CHECK on the forms: PostgreSQL parses its expression anew for every child in every statement, which made an
+-- append of one record 0.1 ms longer (2026-11-21); evident.append is the only writer, and refuses the same.
 CREATE TABLE evident.records (
   tree        int NOT NULL,
   position    bigint NOT NULL,
@@ -60,9 +62,6 @@ CREATE TABLE evident.records (
   body        bytea,
   body_sha256 bytea,
   body_size   bigint,
-  CONSTRAINT records_body CHECK (
-    (body_form IN (0, 1) AND body IS NOT NULL AND body_sha256 IS NULL AND body_size IS NULL)
-    OR (body_form = 2 AND body IS NULL AND length(body_sha256) = 32 AND body_size >= 0)),
   PRIMARY KEY (tree, position)
 ) PARTITION BY RANGE (tree, position);
 
@@ -135,6 +134,8 @@ END $$;
 -- Answers one row: the position of each tree's first new record, the time that the records of each tree got
 -- (microseconds since the Unix epoch), the trees that are stopped (nothing was appended to those), and for
 -- records that were not appended as new their ordinal (from 1), tree, position and whether the body is the same.
+-- Generic plans: for short arrays PostgreSQL would plan every statement anew, which took 490 µs of CPU for one
+-- record and 1,950 for a hundred instead of 305 and 1,250 (2026-11-21, 2 cores AMD EPYC, PostgreSQL 18.4).
 CREATE FUNCTION evident.append(
   p_trees      int[],
   p_slot       int[],
@@ -156,7 +157,8 @@ CREATE FUNCTION evident.append(
   p_counts     int[],
   OUT bases bigint[], OUT times bigint[], OUT halted int[],
   OUT old_ordinal int[], OUT old_tree int[], OUT old_position bigint[], OUT old_same boolean[]
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   trees   int[];
   logs    smallint[];

@@ -1,7 +1,7 @@
 /** The command line: names, options, and which command runs. */
 
 import { ERRORS, isEvidentError } from '@evident/core/errors.ts';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ConfigInput } from '../config.ts';
 import { runApiKeyCreate, runApiKeyList, runApiKeyRevoke } from './api-key.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
@@ -124,7 +124,7 @@ function addServerCommands(deps: CommandDeps, program: Command, run: Run): void 
     );
   withServer(withData(program.command('tail').description('follow a log')))
     .option('--log <log>', 'which', 'audit')
-    .option('--limit <n>', 'end after this many records')
+    .addOption(new Option('--limit <n>', 'end after this many records').argParser(recordCount))
     .action(
       run((input, output, { url, keyFile, log, limit }) => {
         const most = limit === undefined ? undefined : Number(limit);
@@ -197,8 +197,12 @@ function addApiKeyCommands(deps: CommandDeps, program: Command, run: Run): void 
   );
 }
 
+function recordCount(text: string): string {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError('A whole number from 1 is expected.');
+  return text;
+}
+
 function partitionNumber(text: string): string {
-  if (!/^\d{1,4}$/.test(text))
-    throw new CommanderError(EXIT.usage, 'usage', `a partition is a number, not ${text}`);
+  if (!/^\d{1,4}$/.test(text)) throw new InvalidArgumentError('A partition is a number.');
   return text;
 }

@@ -1,3 +1,4 @@
+import { EvidentError } from '@evident/core/errors.ts';
 import type { ConfigInput } from '../config.ts';
 import { EXIT_OF_VERDICT, type Finding } from '../verify/finding.ts';
 import { type VerifyReport, verify } from '../verify/verify.ts';
@@ -22,6 +23,10 @@ export async function runVerify(
   output: Output,
 ): Promise<number> {
   const data = await deps.open(input, { alone: false });
+  if (options.log !== undefined && !data.logs.has(options.log)) {
+    await data.close();
+    throw new EvidentError('log-unknown', `there is no log ${options.log}`);
+  }
   const bar = new ProgressBar('verifying');
   try {
     const onProgress = ({ done, total }: { done: bigint; total: bigint }) =>

@@ -133,25 +133,11 @@ function parseMember(bytes: Uint8Array, span: ItemSpan, field: string): unknown 
  * @throws field-invalid, field-unknown, field-reserved, json-*, body-too-large; the detail names the field
  */
 export function readEnvelope(bytes: Uint8Array, span: ItemSpan, tenant: string): Envelope {
-  const members = new Map<string, ItemSpan>();
-  objectMembers(
-    bytes,
-    span.start,
-    span.end,
-    (name, start, end) => {
-      if (!MEMBERS.has(name))
-        throw new EvidentError('field-unknown', `${name}: an envelope has no such member`, {
-          context: { field: name },
-        });
-      if (members.has(name))
-        throw new EvidentError('json-duplicate-member', `${name}: the envelope names it twice`, {
-          context: { field: name },
-        });
-      members.set(name, { start, end });
-    },
-    // Foreign bodies may do what RFC 8259 allows; the stricter rules of audit.event follow below.
-    { loneSurrogates: 'keep' },
-  );
+  // One strict scan serves nearly every item. What it refuses may still be a foreign body that does what RFC 8259
+  // allows: only then it is read again by the rules of its type, which also word the refusal.
+  let members = membersOf(bytes, span, 'strict');
+  const strict = members !== null;
+  members ??= membersOf(bytes, span, 'lenient') as Map<string, ItemSpan>;
   const value = (name: string): unknown => {
     const at = members.get(name);
     return at === undefined ? undefined : (plainString(bytes, at) ?? parseMember(bytes, at, name));
@@ -161,11 +147,45 @@ export function readEnvelope(bytes: Uint8Array, span: ItemSpan, tenant: string):
   const key = checkKey(value('key'));
   const schema = checkSchema(value('schema'), type);
   const at = members.get('meta');
-  if (at !== undefined) scanDocument(bytes, at.start, at.end, { duplicates: 'refuse' });
+  if (at !== undefined && !strict) scanDocument(bytes, at.start, at.end, { duplicates: 'refuse' });
   const meta = serialiseMeta(value('meta'));
   const body = bodyOf(bytes, members.get('body'));
-  if (type === 'audit.event') checkAuditBody(body, { id, key, tenant });
+  if (type === 'audit.event') checkAuditBody(body, { id, key, tenant, strict });
   return { id, type, key, schema, meta, body };
+}
+
+/**
+ * The members of an envelope by name. `strict` refuses, at every depth, what an audit.event may not do (a member
+ * named twice, half a surrogate pair), by answering null; `lenient` throws only for what no type may do.
+ */
+function membersOf(
+  bytes: Uint8Array,
+  span: ItemSpan,
+  rules: 'strict' | 'lenient',
+): Map<string, ItemSpan> | null {
+  const members = new Map<string, ItemSpan>();
+  const onMember = (name: string, start: number, end: number): void => {
+    if (!MEMBERS.has(name))
+      throw new EvidentError('field-unknown', `${name}: an envelope has no such member`, {
+        context: { field: name },
+      });
+    if (members.has(name))
+      throw new EvidentError('json-duplicate-member', `${name}: the envelope names it twice`, {
+        context: { field: name },
+      });
+    members.set(name, { start, end });
+  };
+  if (rules === 'lenient') {
+    objectMembers(bytes, span.start, span.end, onMember, { loneSurrogates: 'keep' });
+    return members;
+  }
+  try {
+    objectMembers(bytes, span.start, span.end, onMember, { duplicates: 'refuse', loneSurrogates: 'refuse' });
+    return members;
+  } catch (error) {
+    if (isEvidentError(error)) return null;
+    throw error;
+  }
 }
 
 function bodyOf(bytes: Uint8Array, span: ItemSpan | undefined): Uint8Array {
@@ -182,10 +202,10 @@ function bodyOf(bytes: Uint8Array, span: ItemSpan | undefined): Uint8Array {
 
 function checkAuditBody(
   body: Uint8Array,
-  { id, key, tenant }: { id: string; key: string; tenant: string },
+  { id, key, tenant, strict }: { id: string; key: string; tenant: string; strict: boolean },
 ): void {
   try {
-    scanDocument(body, 0, body.length, { duplicates: 'refuse', loneSurrogates: 'refuse' });
+    if (!strict) scanDocument(body, 0, body.length, { duplicates: 'refuse', loneSurrogates: 'refuse' });
   } catch (error) {
     if (!isEvidentError(error)) throw error;
     throw new EvidentError(error.code, `body: ${error.message}`, {

@@ -19,6 +19,8 @@ import type { Appender, Pending, Settled } from './appender.ts';
 import { asEvidentError } from './faults.ts';
 import { copyRows, rowsQuery } from './record-rows.ts';
 
+/** Keys whose partition is remembered: a hash is 2 µs, and most records share their key with a recent one. */
+const KEYS_MAX = 65_536;
 /** Positions are bigint here and int8 there; no partition reaches this. */
 const POSITION_END = 2n ** 62n;
 
@@ -66,6 +68,7 @@ export class PostgresLog implements Log {
   readonly trees: readonly number[];
   readonly #deps: PostgresLogDeps;
   readonly #partitionOfTree: Map<number, number>;
+  readonly #treeOfKey = new Map<string, number>();
 
   constructor(deps: PostgresLogDeps, name: string, trees: readonly number[]) {
     this.#deps = deps;
@@ -203,7 +206,17 @@ export class PostgresLog implements Log {
   }
 
   #pending(record: ProposedRecord, bodyHash: Uint8Array | null, keep: boolean): Pending {
-    return { record, tree: this.trees[partitionOf(record.key, this.partitions)], bodyHash, keep };
+    return { record, tree: this.#treeFor(record.key), bodyHash, keep };
+  }
+
+  #treeFor(key: string): number {
+    let tree = this.#treeOfKey.get(key);
+    if (tree === undefined) {
+      if (this.#treeOfKey.size >= KEYS_MAX) this.#treeOfKey.clear();
+      tree = this.trees[partitionOf(key, this.partitions)];
+      this.#treeOfKey.set(key, tree);
+    }
+    return tree;
   }
 
   #partition(tree: number): number {
