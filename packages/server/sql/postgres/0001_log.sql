@@ -192,15 +192,6 @@ BEGIN
     times[i] := extract(epoch FROM moments[i]) * 1000000;
   END LOOP;
 
-  -- step: close the hours
-  FOR i IN 1 .. cardinality(trees) LOOP
-    IF date_trunc('hour', moments[i], 'UTC') > date_trunc('hour', lasts[i], 'UTC') AND NOT trees[i] = ANY (halted) THEN
-      ends[i] := evident.make_room(trees[i], ends[i], bases[i] + 1);
-      PERFORM evident.put_hour(trees[i], bases[i], moments[i]);
-      bases[i] := bases[i] + 1;
-    END IF;
-  END LOOP;
-
   -- step: leave out stopped partitions
   IF cardinality(halted) > 0 THEN
     SELECT array_agg(CASE WHEN trees[u.slot] = ANY (halted) THEN NULL ELSE u.off END ORDER BY u.ordinal)
@@ -208,6 +199,23 @@ BEGIN
     wanted := (SELECT count(*) FROM unnest(p_hash, offsets) u(hash, off) WHERE u.hash IS NOT NULL AND u.off IS NOT NULL);
     counts := evident.count_slots(cardinality(trees), p_slot, offsets);
   END IF;
+
+  -- step: children
+  -- Before the identities: making a child and waiting for another's identity must not cross, so every writer
+  -- takes counters, then the right to make children, then identities. Repeats found later leave room unused.
+  FOR i IN 1 .. cardinality(trees) LOOP
+    IF bases[i] + counts[i] + 1 > ends[i] AND NOT trees[i] = ANY (halted) THEN
+      ends[i] := evident.make_room(trees[i], ends[i], bases[i] + counts[i] + 1);
+    END IF;
+  END LOOP;
+
+  -- step: close the hours
+  FOR i IN 1 .. cardinality(trees) LOOP
+    IF date_trunc('hour', moments[i], 'UTC') > date_trunc('hour', lasts[i], 'UTC') AND NOT trees[i] = ANY (halted) THEN
+      PERFORM evident.put_hour(trees[i], bases[i], moments[i]);
+      bases[i] := bases[i] + 1;
+    END IF;
+  END LOOP;
 
   -- step: identities
   -- Taken after the counters by every writer, in one order: no two writers can wait for each other.
@@ -226,13 +234,6 @@ BEGIN
       counts := evident.count_slots(cardinality(trees), p_slot, offsets);
     END IF;
   END IF;
-
-  -- step: children
-  FOR i IN 1 .. cardinality(trees) LOOP
-    IF bases[i] + counts[i] > ends[i] THEN
-      ends[i] := evident.make_room(trees[i], ends[i], bases[i] + counts[i]);
-    END IF;
-  END LOOP;
 
   -- step: records
   INSERT INTO evident.records (tree, position, appended_at, id, tenant, source, source_seq, type, schema, key, meta,
@@ -364,7 +365,9 @@ DECLARE
   moment  timestamptz;
   closed  int := 0;
 BEGIN
-  FOR c IN SELECT * FROM evident.partitions WHERE tree = ANY (p_trees) AND stopped IS NULL ORDER BY tree FOR UPDATE LOOP
+  -- All counters before the first child: a writer that holds a counter may be waiting to make one.
+  PERFORM FROM evident.partitions WHERE tree = ANY (p_trees) AND stopped IS NULL ORDER BY tree FOR UPDATE;
+  FOR c IN SELECT * FROM evident.partitions WHERE tree = ANY (p_trees) AND stopped IS NULL ORDER BY tree LOOP
     moment := greatest(clock_timestamp(), c.last_appended_at);
     CONTINUE WHEN date_trunc('hour', moment, 'UTC') <= date_trunc('hour', c.last_appended_at, 'UTC');
     c.child_end := evident.make_room(c.tree, c.child_end, c.next_position + 1);
