@@ -145,8 +145,7 @@ export class ServerProcess {
 
   /** How to reach the server's PostgreSQL, as its owner. */
   get postgres(): pg.ClientConfig {
-    const left = readFileSync(join(this.dataDir, 'server.json'), 'utf8');
-    return (JSON.parse(left) as { postgres: pg.ClientConfig }).postgres;
+    return JSON.parse(readFileSync(join(this.dataDir, 'server.json'), 'utf8')).postgres;
   }
 
   postmasterPid(): number | undefined {

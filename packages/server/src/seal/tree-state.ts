@@ -65,7 +65,8 @@ export function growTree(state: TreeState, hashes: Uint8Array): Growth {
     if (level % LEVELS_PER_TILE === 0)
       nodes.push({ level: level / LEVELS_PER_TILE, index, hashes: packed.slice() });
   });
-  const chain = head.chain.slice();
+  // A copy: `slice` of a Buffer, which is what a database gives, would be the same memory.
+  const chain = new Uint8Array(head.chain);
   const marks = new Uint8Array(chainMarks(head.size, count) * HASH_BYTES);
   chainMany(chain, hashes, head.size, marks);
   const size = head.size + BigInt(count);
