@@ -32,8 +32,7 @@ export interface Pending {
 /** What became of one pending record. */
 export type Settled =
   | { kind: 'appended'; position: bigint; appendedAt: bigint }
-  | { kind: 'repeat' | 'reused'; tree: number; position: bigint }
-  | { kind: 'stopped' };
+  | { kind: 'repeat' | 'reused'; tree: number; position: bigint };
 
 interface Call {
   readonly records: readonly Pending[];
@@ -45,7 +44,6 @@ interface Call {
 interface AppendRow {
   bases: string[];
   times: string[];
-  halted: number[];
   old_ordinal: number[] | null;
   old_tree: number[] | null;
   old_position: string[] | null;
@@ -254,10 +252,8 @@ function encode(records: readonly Pending[], trees: number[], slotOf: Map<number
 function settle(records: readonly Pending[], slotOf: Map<number, number>, row: AppendRow): Settled[] {
   const next = row.bases.map((base) => BigInt(base));
   const times = row.times.map((time) => BigInt(time));
-  const stopped = new Set(row.halted);
   const old = new Map((row.old_ordinal ?? []).map((ordinal, index) => [ordinal - 1, index]));
   return records.map(({ tree }, index) => {
-    if (stopped.has(tree)) return { kind: 'stopped' };
     const known = old.get(index);
     if (known !== undefined) {
       return {

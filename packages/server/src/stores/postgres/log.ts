@@ -1,7 +1,7 @@
 /** The port `Log` on PostgreSQL. */
 
 import { formatUuid } from '@evident/core/derived-id.ts';
-import { EvidentError } from '@evident/core/errors.ts';
+import { EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { BODY_FORMS, type LeafSource } from '@evident/core/leaf.ts';
 import { partitionOf } from '@evident/core/partition.ts';
 import type { Body, LogRecord, ProposedRecord } from '@evident/core/record.ts';
@@ -84,9 +84,9 @@ export class PostgresLog implements Log {
   async append(records: readonly ProposedRecord[]): Promise<Place[]> {
     this.#checkBatch(records.length);
     const pending = records.map((record) => this.#pending(record, null, false));
-    const settled = await this.#deps.appender.append(pending);
+    const settled = await this.#settle(pending);
     return settled.map((result, index) => {
-      if (result.kind !== 'appended') throw this.#stopped(pending[index].tree);
+      if (result.kind !== 'appended') throw new Error('an identity was looked for that nobody asked for');
       return {
         partition: this.#partition(pending[index].tree),
         position: result.position,
@@ -100,7 +100,7 @@ export class PostgresLog implements Log {
     const pending = proposals.map(({ record, bodyHash, reused }) =>
       this.#pending(record, bodyHash, reused === 'take'),
     );
-    const settled = await this.#deps.appender.append(pending);
+    const settled = await this.#settle(pending);
     return settled.map((result, index) => this.#outcome(result, pending[index].tree));
   }
 
@@ -113,8 +113,6 @@ export class PostgresLog implements Log {
           position: result.position,
           appendedAt: result.appendedAt,
         };
-      case 'stopped':
-        throw this.#stopped(tree);
       default:
         return { kind: result.kind, partition: this.#partition(result.tree), position: result.position };
     }
@@ -233,11 +231,20 @@ export class PostgresLog implements Log {
     return tree;
   }
 
-  #stopped(tree: number): EvidentError {
-    const partition = this.#partition(tree);
-    return new EvidentError('partition-stopped', `${this.name}/${partition} is stopped`, {
-      context: { log: this.name, partition },
-    });
+  /** Appends, and says of a stopped partition which it is. */
+  async #settle(pending: Pending[]): Promise<Settled[]> {
+    try {
+      return await this.#deps.appender.append(pending);
+    } catch (error) {
+      if (!isEvidentError(error) || error.code !== 'partition-stopped') throw error;
+      const trees = (error.cause as Error).message.replace('stopped: ', '').split(',').map(Number);
+      const partition = this.#partition(trees.find((tree) => this.#partitionOfTree.has(tree)) as number);
+      const detail = `${this.name}/${partition} is stopped; nothing of this call was appended`;
+      throw new EvidentError('partition-stopped', detail, {
+        cause: error,
+        context: { log: this.name, partition },
+      });
+    }
   }
 
   async #query<Row extends pg.QueryResultRow>(
