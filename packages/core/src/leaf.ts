@@ -77,9 +77,10 @@ const PART = {
 };
 
 function put(target: Uint8Array, at: number, part: Uint8Array): number {
-  // Parts are 8 to 17 bytes: a loop beats TypedArray.set, whose call costs more than the copy.
-  for (let i = 0; i < part.length; i++) target[at + i] = part[i];
-  return at + part.length;
+  // Parts are 8 to 60 bytes: a loop beats TypedArray.set, whose call costs more than the copy.
+  const { length } = part;
+  for (let i = 0; i < length; i++) target[at + i] = part[i];
+  return at + length;
 }
 
 function putBytes(target: Uint8Array, at: number, source: Uint8Array, from: number, length: number): number {

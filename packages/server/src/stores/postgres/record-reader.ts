@@ -26,6 +26,8 @@ import { copyRows, rowsQuery } from './record-rows.ts';
 
 /** Keys whose partition is remembered: most records share theirs with a recent one. */
 const KEYS_MAX = 65_536;
+/** First letters of log., seal., key., relay., head, window. */
+const RESERVED_INITIALS = new Set(Buffer.from('lskrhw'));
 /** Most faults of one run that are kept. */
 const FAULTS_MAX = 1_000;
 
@@ -35,6 +37,8 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
   readonly #partitionsOf: (log: string) => number;
   readonly #sink = new HashSink();
   readonly #keys = new Map<string, number>();
+  /** The number of partitions that the remembered keys are placed for. */
+  #keysOf = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(pool: pg.Pool, treeOf: TreeOfPartition, partitionsOf: (log: string) => number) {
@@ -64,9 +68,8 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
   }
 
   #faultOf(row: LeafSource, partition: number, partitions: number): RecordFault | null {
-    const source = ascii(row, row.sourceAt, row.sourceLength);
     // Evident's own records stand in every partition.
-    if (source === SYSTEM_SOURCE) return null;
+    if (holdsText(row, row.sourceAt, row.sourceLength, SYSTEM_SOURCE)) return null;
     const { position } = row;
     if (partitions > 1 && this.#partitionOfKey(row, partitions) !== partition) {
       return {
@@ -75,24 +78,25 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
         detail: 'the key of this record belongs into another partition',
       };
     }
+    // Reserved types begin with one of these letters; the others need no decoding.
+    if (!RESERVED_INITIALS.has(row.bytes[row.typeAt])) return null;
     const type = ascii(row, row.typeAt, row.typeLength);
-    if (isReservedType(type)) {
-      return {
-        position,
-        check: 'reserved-name',
-        detail: `the type ${type} belongs to Evident, but the source is ${source}`,
-      };
-    }
-    return null;
+    if (!isReservedType(type)) return null;
+    const source = ascii(row, row.sourceAt, row.sourceLength);
+    const detail = `the type ${type} belongs to Evident, but the source is ${source}`;
+    return { position, check: 'reserved-name', detail };
   }
 
   #partitionOfKey(row: LeafSource, partitions: number): number {
-    const name = `${partitions}:${ascii(row, row.keyAt, row.keyLength)}`;
-    let partition = this.#keys.get(name);
+    if (this.#keysOf !== partitions || this.#keys.size >= KEYS_MAX) {
+      this.#keys.clear();
+      this.#keysOf = partitions;
+    }
+    const key = ascii(row, row.keyAt, row.keyLength);
+    let partition = this.#keys.get(key);
     if (partition === undefined) {
-      if (this.#keys.size >= KEYS_MAX) this.#keys.clear();
       partition = partitionOf(row.bytes.subarray(row.keyAt, row.keyAt + row.keyLength), partitions);
-      this.#keys.set(name, partition);
+      this.#keys.set(key, partition);
     }
     return partition;
   }
@@ -164,6 +168,12 @@ export class PostgresRecordReader implements RecordReader, HeadReader {
       client?.release(broken);
     }
   }
+}
+
+function holdsText(row: LeafSource, at: number, length: number, text: string): boolean {
+  if (length !== text.length) return false;
+  for (let i = 0; i < length; i++) if (row.bytes[at + i] !== text.charCodeAt(i)) return false;
+  return true;
 }
 
 /** Bytes as a string that tells different bytes apart; only compared, or shown where they are ASCII. */
