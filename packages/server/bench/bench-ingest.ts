@@ -6,9 +6,9 @@ import { type Served, startServed } from './installation.ts';
 import { type Benchmark, cpuOfProcess, cpuOfTree, type Sample } from './measure.ts';
 
 const BATCH = 100;
-const CONNECTIONS = 8;
+const CONNECTIONS = 16;
 const RUN_MS = 8_000;
-const REQUESTS = 4_500;
+const REQUESTS = 3_500;
 const LAG_MS_MAX = 60_000;
 
 let served: Promise<Served> | undefined;

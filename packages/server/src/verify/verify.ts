@@ -48,6 +48,9 @@ export interface VerifyProgress {
 }
 
 const HEADS_LOG = 'heads';
+/** How often, and how long apart, a head that was signed is looked for. */
+const LOOKS_MAX = 20;
+const LOOK_MS = 50;
 /** Findings whose record is looked up for its id. */
 const NAMED_MAX = 100;
 
@@ -62,7 +65,8 @@ export async function verify(
   // `heads` first: what it lists was sealed before, so that no head is listed beyond what is then looked at.
   logs.sort((a, b) => Number(b.name === HEADS_LOG) - Number(a.name === HEADS_LOG));
   const scopes: PartitionScope[] = [];
-  for (const log of logs) scopes.push(...(await scopesOf(deps, log, findings)));
+  const patience = { looks: LOOKS_MAX };
+  for (const log of logs) scopes.push(...(await scopesOf(deps, log, findings, patience)));
   const total = scopes.reduce(
     (sum, { counter, sealed }) => sum + (counter.next > sealed ? counter.next : sealed),
     0n,
@@ -88,7 +92,12 @@ export async function verify(
   };
 }
 
-async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise<PartitionScope[]> {
+async function scopesOf(
+  deps: VerifyDeps,
+  log: Log,
+  findings: Findings,
+  patience: { looks: number },
+): Promise<PartitionScope[]> {
   const scopes: PartitionScope[] = [];
   for (const counter of await log.heads()) {
     const { partition } = counter;
@@ -96,7 +105,7 @@ async function scopesOf(deps: VerifyDeps, log: Log, findings: Findings): Promise
     const origin = epochOrigin(deps.name, log.name, partition, epoch);
     // The signer's memory first: a head that is signed while we look is stored by the time its row is read.
     const last = deps.signer === null ? null : await deps.signer.last(origin);
-    const sealed = await storedSize(deps, log.name, partition, epoch, last?.size ?? 0n);
+    const sealed = await storedSize(deps, log.name, partition, epoch, last?.size ?? 0n, patience);
     const later = await log.head(partition);
     const scope = {
       log: log.name,
@@ -148,22 +157,26 @@ function noteStopped(scope: PartitionScope, counter: PartitionHead, findings: Fi
     findings.add(finding(scope, 'not checked', 'signer', `the partition is stopped: ${counter.stopped}`));
 }
 
-/** Size of the newest stored head. A signature a moment old may not be stored yet: look again, a bounded number of times. */
+/**
+ * Size of the newest stored head. A signature a moment old may not be stored yet: look again, a bounded number of
+ * times for all trees together, because after a restore it is so for every tree.
+ */
 async function storedSize(
   deps: VerifyDeps,
   log: string,
   partition: number,
   epoch: number,
   signed: bigint,
+  patience: { looks: number },
 ): Promise<bigint> {
   let size = 0n;
-  for (let attempt = 0; attempt < 20; attempt++) {
+  for (;;) {
     const seal = await deps.heads.readSeal(log, partition);
     size = seal?.size ?? (await newestHead(deps, log, partition, epoch))?.size ?? 0n;
-    if (size >= signed) return size;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (size >= signed || patience.looks === 0) return size;
+    patience.looks--;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  return size;
 }
 
 async function newestHead(

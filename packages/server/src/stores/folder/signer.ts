@@ -29,7 +29,13 @@ import {
   verifierKey,
 } from '@evident/core/note.ts';
 import type { HeadSigner, Signature, SignRequest } from '../../seal/ports.ts';
-import { errnoOf, storageFault, syncDirectory, writeFileDurably } from '../durable-file.ts';
+import {
+  errnoOf,
+  replaceFileDurably,
+  storageFault,
+  syncDirectory,
+  writeFileDurably,
+} from '../durable-file.ts';
 
 interface Remembered {
   readonly size: bigint;
@@ -53,6 +59,7 @@ export class FolderSigner implements HeadSigner {
   readonly #key: KeyObject;
   readonly #last: Map<string, Remembered>;
   readonly #signers = new Map<string, NoteSigner>();
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(folder: string, key: KeyObject, last: Map<string, Remembered>) {
     this.#folder = folder;
@@ -96,22 +103,24 @@ export class FolderSigner implements HeadSigner {
     return this.#last.get(origin) ?? null;
   }
 
-  async sign(heads: readonly SignRequest[]): Promise<Signature[]> {
+  /** Calls run one after the other: each decides on what the one before it made durable. */
+  sign(heads: readonly SignRequest[]): Promise<Signature[]> {
+    const turn = this.#turn.then(() => this.#signNow(heads));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #signNow(heads: readonly SignRequest[]): Promise<Signature[]> {
     const refusals = heads.map((head) => this.#refusal(head));
     const next = new Map(this.#last);
     for (const [index, { origin, size, root }] of heads.entries()) {
       if (refusals[index] === null) next.set(origin, { size, root });
     }
-    this.#remember(next);
-    return heads.map((head, index) => {
+    await this.#remember(next);
+    return heads.map(({ origin, size, root }, index) => {
       const reason = refusals[index];
       if (reason !== null) return { ok: false, reason };
-      return {
-        ok: true,
-        note: signNote(formatTreeHead({ origin: head.origin, size: head.size, root: head.root }), [
-          this.noteSigner(head.origin),
-        ]),
-      };
+      return { ok: true, note: signNote(formatTreeHead({ origin, size, root }), [this.noteSigner(origin)]) };
     });
   }
 
@@ -139,10 +148,10 @@ export class FolderSigner implements HeadSigner {
       : `the signer refused another root of ${origin} at size ${size}`;
   }
 
-  #remember(next: Map<string, Remembered>): void {
+  async #remember(next: Map<string, Remembered>): Promise<void> {
     const lines = [...next].map(([origin, { size, root }]) => `${origin} ${size} ${toBase64(root)}\n`);
     try {
-      writeFileDurably(join(this.#folder, 'last'), lines.join(''), 0o600);
+      await replaceFileDurably(join(this.#folder, 'last'), lines.join(''), 0o600);
     } catch (error) {
       throw storageFault(error, this.#folder, 'remember signed heads');
     }
