@@ -242,7 +242,7 @@ function checkAuditBody(
 
 /** How a body that is known to be JSON stands in the leaf: line breaks and tabs between its tokens need base64. */
 export function knownJsonForm(body: Uint8Array): 'json' | 'base64' {
-  // Indexed: an iterator over the bytes cost 4 µs a body of 600 bytes (profile of 2026-11-21).
+  // Indexed: an iterator over the bytes was the second largest line of an ingest profile (2026-11-21).
   for (let at = 0; at < body.length; at++) if (body[at] < 0x20) return 'base64';
   return 'json';
 }
