@@ -192,6 +192,20 @@ export async function sealRound(deps: SealDeps, sealer: Sealer): Promise<RoundRe
   return { sealed, leaves, breaks, more };
 }
 
+/**
+ * A head that was signed and not stored, because we died in between, lies above the stored one: what is sealed now
+ * must give it at its size. Opening the tree has looked already; an older copy may have been put back since.
+ */
+function contradictsSigned({ signed, head, range }: TreeState, hashes: Uint8Array): string | undefined {
+  if (signed === null || signed.size <= head.size) return undefined;
+  const count = Number(signed.size - head.size) * HASH_BYTES;
+  if (hashes.length < count) return `a head of size ${signed.size} was signed, but the log ends before it`;
+  const upTo = range.clone();
+  upTo.appendMany(hashes.subarray(0, count));
+  if (equalBytes(upTo.root(), signed.root)) return undefined;
+  return `a head of size ${signed.size} was signed, but the log now gives another root: the database is an older copy, written on`;
+}
+
 async function readGrowth(deps: SealDeps, log: Log, tree: TreeState): Promise<Growth | string> {
   // At least to the size that was signed already: the signer would refuse a smaller one.
   const wanted = Math.max(ROUND_LEAVES_MAX, Number((tree.signed?.size ?? 0n) - tree.head.size));
@@ -201,7 +215,7 @@ async function readGrowth(deps: SealDeps, log: Log, tree: TreeState): Promise<Gr
   if (run.holeAt !== null) return `position ${run.holeAt} is missing from the log`;
   if (run.hashes.length === 0)
     return `the log's counter is beyond position ${tree.head.size}, but there is no record`;
-  return growTree(tree, run.hashes);
+  return contradictsSigned(tree, run.hashes) ?? growTree(tree, run.hashes);
 }
 
 async function publish(
