@@ -7,8 +7,8 @@
  * without spaces or line breaks. `"body"` stands verbatim, or is `"body_base64":"…"`, or is
  * `"body_sha256":"<hex>","body_size":"<decimal>"`. No member is ever omitted; a missing value is null.
  *
- * The writer works on bytes: a record comes from storage as UTF-8 already, and decoding it to strings only
- * to encode it again was the largest part of sealing (measured 2026-11-21: see docs/performance.md).
+ * The writer works on bytes: a record comes from storage as UTF-8 already, and need not be decoded to strings only
+ * to be encoded again.
  */
 
 import { parseUuid } from './derived-id.ts';
@@ -77,7 +77,7 @@ const PART = {
 };
 
 function put(target: Uint8Array, at: number, part: Uint8Array): number {
-  // Parts are 8 to 60 bytes: a loop beats TypedArray.set, whose call costs more than the copy.
+  // Parts are short: a loop spares the view and the call that TypedArray.set would need.
   const { length } = part;
   for (let i = 0; i < length; i++) target[at + i] = part[i];
   return at + length;

@@ -19,7 +19,7 @@ import type { Appender, Pending, Settled } from './appender.ts';
 import { asEvidentError } from './faults.ts';
 import { copyRows, rowsQuery } from './record-rows.ts';
 
-/** Keys whose partition is remembered: a hash is 2 µs, and most records share their key with a recent one. */
+/** Keys whose partition is remembered: most records share their key with a recent one. */
 const KEYS_MAX = 65_536;
 /** Positions are bigint here and int8 there; no partition reaches this. */
 const POSITION_END = 2n ** 62n;
