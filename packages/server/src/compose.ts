@@ -6,7 +6,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import { formatVkey, type Verifier, verifierKey, verifierOf } from '@evident/core/note.ts';
 import { defaultName, treeOrigin } from '@evident/core/origin.ts';
 import pg from 'pg';
-import type { Config } from './config.ts';
+import { type Config, PARTITIONS_DEFAULT } from './config.ts';
 import type { LeafReader } from './seal/ports.ts';
 import type { RecoverDeps } from './seal/recover.ts';
 import type { SealDeps } from './seal/seal.ts';
@@ -116,6 +116,8 @@ async function prepareDatabase(connection: pg.ClientConfig, config: Config): Pro
     await migrate(client);
     await client.query('SELECT evident.make_log($1, 1)', [HEADS_LOG]);
     for (const [log, partitions] of Object.entries(config.logs)) await makeLog(client, log, partitions);
+    // Made last and unasked: an `audit` that exists keeps the number of partitions it was made with.
+    await client.query('SELECT evident.make_log($1, $2)', ['audit', PARTITIONS_DEFAULT]);
   } finally {
     await client.end();
   }

@@ -25,7 +25,7 @@ export interface Config {
   readonly postgres: string | null;
   /** First part of every origin; null: derived from the first key. Frozen at inception. */
   readonly name: string | null;
-  /** Logs to make besides `heads`, with their partitions. More can be added later; numbers are frozen. */
+  /** Logs to make besides `heads` and `audit`, or `audit` with another number of partitions than 8. More can be added later; numbers are frozen. */
   readonly logs: Readonly<Record<string, number>>;
   /** Bytes that requests in flight and records that wait may hold together. Safe to change. */
   readonly inflightBytesMax: number;
@@ -96,7 +96,7 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
     roles: parseRoles(given.roles ?? ROLES),
     postgres: given.postgres ?? null,
     name,
-    logs: { audit: PARTITIONS_DEFAULT, ...parseLogs(given.logs ?? {}) },
+    logs: parseLogs(given.logs ?? {}),
     inflightBytesMax: wholeNumber(
       'inflightBytesMax',
       given.inflightBytesMax ?? 64 * 1024 * 1024,

@@ -76,7 +76,7 @@ async function importHere(
   bar: ProgressBar,
 ): Promise<FileResult[]> {
   if (!isImportFormatName(format)) return [];
-  const data = await deps.open({ ...input, logs: [log] }, { alone: true });
+  const data = await deps.open(input, { alone: true });
   try {
     const target = data.logs.get(log);
     if (target === undefined) throw new EvidentError('log-unknown', `there is no log ${log}`);
