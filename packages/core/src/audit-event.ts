@@ -3,13 +3,16 @@
  * and `details`, which takes anything (design §3). The schema evolves additively only.
  */
 
-import Type, { type Static } from 'typebox';
+import Type, { type Static, type TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { EvidentError } from './errors.ts';
 import { isTenant } from './record.ts';
 
 const text = (maxLength: number, description: string) =>
   Type.String({ minLength: 1, maxLength, description });
+/** A field that says something about a person: `personalPaths` lists them, capture declares them. */
+const personal = (maxLength: number, description: string) =>
+  Type.String({ minLength: 1, maxLength, description, personal: true });
 const closed = { additionalProperties: false } as const;
 const oneOf = <const T extends readonly string[]>(values: T, description: string) =>
   Type.Enum([...values] as unknown as [T[number], ...T[number][]], { description });
@@ -18,11 +21,11 @@ const Actor = Type.Object(
   {
     id: text(256, 'Pseudonymous identifier of who acted; not an e-mail address'),
     type: oneOf(['user', 'service', 'system'], 'What kind of actor it is'),
-    email: Type.Optional(text(320, 'E-mail address (personal)')),
-    name: Type.Optional(text(256, 'Display name (personal)')),
+    email: Type.Optional(personal(320, 'E-mail address')),
+    name: Type.Optional(personal(256, 'Display name')),
     role: Type.Optional(text(256, 'Role in which the actor acted')),
     department: Type.Optional(text(256, 'Department of the actor')),
-    ip_address: Type.Optional(text(64, 'Network address of the request (personal)')),
+    ip_address: Type.Optional(personal(64, 'Network address of the request')),
     user_agent: Type.Optional(text(1024, 'User agent of the request')),
   },
   { ...closed, description: 'Who acted' },
@@ -121,6 +124,12 @@ export const AuditEvent = Type.Object(
         { ...closed, description: 'How events of this kind are sampled' },
       ),
     ),
+    intent_id: Type.Optional(
+      Type.String({
+        pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+        description: 'UUID of the intent of which this event is the outcome',
+      }),
+    ),
     criticality: oneOf(['critical', 'normal'], 'Whether capture may ever pause for this event'),
   },
   {
@@ -132,6 +141,25 @@ export const AuditEvent = Type.Object(
 );
 
 export type AuditEvent = Static<typeof AuditEvent>;
+
+/**
+ * The dotted paths of the fields that a schema declares personal (`personal: true`), in the order of the schema.
+ * Members of arrays are not looked into: a list is declared as a whole.
+ */
+export function personalPaths(schema: TSchema): string[] {
+  const found: string[] = [];
+  const visit = (node: unknown, path: string): void => {
+    if (typeof node !== 'object' || node === null) return;
+    const { personal: isPersonal, properties } = node as { personal?: unknown; properties?: object };
+    if (isPersonal === true) found.push(path);
+    else if (typeof properties === 'object' && properties !== null) {
+      for (const [name, member] of Object.entries(properties))
+        visit(member, path === '' ? name : `${path}.${name}`);
+    }
+  };
+  visit(schema, '');
+  return found;
+}
 
 const compiled = Compile(AuditEvent);
 const RFC3339 = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.\d{1,9})?(?:Z|[+-](\d{2}):(\d{2}))$/;

@@ -158,6 +158,63 @@ export const ERRORS = {
     retryable: false,
     action: 'Read it from the archive.',
   },
+  // Capture in an application.
+  'context-missing': {
+    sentence: 'Nobody said who acts: there is no actor in the event, and no context of a request.',
+    retryable: false,
+    action: 'Name actor and tenant in the event, or capture inside the request, through the middleware or runWithContext.',
+  },
+  'context-ended': {
+    sentence: 'The request whose context is here has ended, so its actor may not be the one who acts now.',
+    retryable: false,
+    action: 'Bind the function to its request with bindContext, or name actor and tenant in the event.',
+  },
+  'outbox-missing': {
+    sentence: 'The database has no outbox, or its role may not write to it.',
+    retryable: false,
+    action: 'Run evident outbox init, with the role of the application as --writer.',
+  },
+  'outbox-refused': {
+    sentence: 'The outbox refused the row, and the business transaction with it.',
+    retryable: false,
+    action: 'Correct the named field; nothing of the transaction was committed.',
+  },
+  'outbox-unavailable': {
+    sentence: 'The row could not be written to the outbox.',
+    retryable: true,
+    action: 'Roll the transaction back and try it again; the cause says what the database answered.',
+  },
+  'sync-timeout': {
+    sentence: 'The event is committed in the outbox, but the log did not have it in time.',
+    retryable: false,
+    action: 'Nothing is lost: the relay brings it. Look at evident outbox status.',
+  },
+  'buffer-full': {
+    sentence: 'The buffer of the HTTP client is full; the event was not taken.',
+    retryable: true,
+    action: 'Wait until the log answers again, or allow a larger buffer.',
+  },
+  // Relay.
+  'source-unknown': {
+    sentence: 'No source of this name is registered.',
+    retryable: false,
+    action: 'Register it with evident outbox add, or check the name.',
+  },
+  'source-unavailable': {
+    sentence: 'The database of a source cannot be reached, or does not let the relay read.',
+    retryable: true,
+    action: 'Check the connection and the rights of its role; what waits in the outbox is not lost.',
+  },
+  'outbox-damaged': {
+    sentence: 'The outbox is not as evident outbox init made it.',
+    retryable: false,
+    action: 'Run evident outbox init as its owner; the detail names what differs.',
+  },
+  'cursor-moved': {
+    sentence: 'Another relay of this source has moved the cursor.',
+    retryable: true,
+    action: 'Let one relay work; the other waits for it to end.',
+  },
   // Start.
   'data-locked': {
     sentence: 'Another Evident process holds this data directory.',
