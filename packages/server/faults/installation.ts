@@ -11,7 +11,7 @@ import pg from 'pg';
 import { propose } from '../contract/log-contract.ts';
 import { openStorage, recoverDepsOf, type Storage, sealDepsOf, verifyDepsOf } from '../src/compose.ts';
 import { makeConfig } from '../src/config.ts';
-import { propose as proposeBody } from '../src/ingest/ingest.ts';
+import { propose as proposeBody } from '../src/log/propose.ts';
 import { listHeads } from '../src/seal/list-heads.ts';
 import { type Recovery, recoverPartition } from '../src/seal/recover.ts';
 import { openSealer, type SealBreak, type SealedHead, type Sealer, sealRound } from '../src/seal/seal.ts';

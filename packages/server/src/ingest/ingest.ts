@@ -6,11 +6,10 @@
  * records whose acknowledgement was lost: sent again with the same ids they are answered as repeats.
  */
 
-import { hash } from 'node:crypto';
 import { type ErrorCode, EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { formatInstant } from '@evident/core/leaf.ts';
-import { type Body, bodyInlineBytesMax } from '@evident/core/record.ts';
 import type { Log, Outcome, Proposal } from '../log/log.ts';
+import { type ObjectStore, propose } from '../log/propose.ts';
 import {
   type Envelope,
   type ItemSpan,
@@ -19,12 +18,6 @@ import {
   splitJson,
   splitNdjson,
 } from './envelope.ts';
-
-/** Bodies that do not fit into a leaf. */
-export interface ObjectStore {
-  /** Resolves when the body is durable under its hash. */
-  put(tenant: string, sha256: Uint8Array, body: Uint8Array): Promise<void>;
-}
 
 export interface IngestDeps {
   readonly log: Log;
@@ -82,40 +75,6 @@ function readItem(request: IngestRequest, span: ItemSpan): Envelope | ItemResult
     const field = typeof error.context.field === 'string' ? error.context.field : null;
     return { status: 'refused', id: null, code: error.code, detail: error.message, field };
   }
-}
-
-/**
- * Makes the proposal of a record. A body that does not fit into the leaf is durable in the object store before the
- * record that names it exists.
- */
-export async function propose(
-  objects: ObjectStore,
-  item: Omit<Envelope, 'schema'> & { schema: number; sourceSeq?: string },
-  form: 'json' | 'base64',
-  from: { tenant: string; source: string },
-  reused: Proposal['reused'],
-): Promise<Proposal> {
-  const bodyHash = hash('sha256', item.body, 'buffer');
-  let body: Body = { form, bytes: item.body };
-  if (item.body.length > bodyInlineBytesMax(form)) {
-    await objects.put(from.tenant, bodyHash, item.body);
-    body = { form: 'object', sha256: bodyHash, size: BigInt(item.body.length) };
-  }
-  return {
-    bodyHash,
-    reused,
-    record: {
-      id: item.id,
-      tenant: from.tenant,
-      source: from.source,
-      sourceSeq: item.sourceSeq ?? null,
-      type: item.type,
-      schema: item.schema,
-      key: item.key,
-      meta: item.meta,
-      body,
-    },
-  };
 }
 
 function resultOf(id: string, outcome: Outcome, log: string): ItemResult {

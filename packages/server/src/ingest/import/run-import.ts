@@ -7,8 +7,8 @@
 
 import { jsonBodyForm } from '@evident/core/json/scan.ts';
 import { serialiseMeta } from '@evident/core/record.ts';
+import { propose } from '../../log/propose.ts';
 import type { IngestDeps } from '../ingest.ts';
-import { propose } from '../ingest.ts';
 import {
   type ImportBatch,
   type ImportCounts,

@@ -15,7 +15,8 @@ import {
   type Proposal,
   READ_RECORDS_MAX,
 } from '../../log/log.ts';
-import type { Appender, Pending, Settled } from './appender.ts';
+import type { Pending, Settled } from './append-call.ts';
+import type { Appender } from './appender.ts';
 import { asEvidentError } from './faults.ts';
 import { copyRows, rowsQuery } from './record-rows.ts';
 
@@ -97,14 +98,20 @@ export class PostgresLog implements Log {
 
   async appendOnce(proposals: readonly Proposal[]): Promise<Outcome[]> {
     this.#checkBatch(proposals.length);
-    const pending = proposals.map(({ record, bodyHash, reused }) =>
-      this.#pending(record, bodyHash, reused === 'take'),
-    );
+    const pending = this.pendingOf(proposals);
     const settled = await this.#settle(pending);
-    return settled.map((result, index) => this.#outcome(result, pending[index].tree));
+    return settled.map((result, index) => this.outcomeOf(result, pending[index].tree));
   }
 
-  #outcome(result: Settled, tree: number): Outcome {
+  /** Proposals with their trees, for a call of evident.append. */
+  pendingOf(proposals: readonly Proposal[]): Pending[] {
+    return proposals.map(({ record, bodyHash, reused }) =>
+      this.#pending(record, bodyHash, reused === 'take'),
+    );
+  }
+
+  /** What became of one of them. */
+  outcomeOf(result: Settled, tree: number): Outcome {
     switch (result.kind) {
       case 'appended':
         return {

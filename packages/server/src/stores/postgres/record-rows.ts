@@ -1,15 +1,8 @@
-/**
- * Records out of PostgreSQL as `COPY … TO STDOUT (FORMAT binary)`, without an object per row.
- *
- * The stream: 11 bytes signature, int32 flags, int32 length of an extension, then rows of int16 field count and
- * per field int32 length (-1 for null) and bytes, then int16 -1. Rows are cut from the chunks as they come;
- * only a row that straddles two chunks is copied.
- */
+/** Records out of the log's table, without an object per row. */
 
-import { EvidentError } from '@evident/core/errors.ts';
 import { BODY_FORMS, type BodyForm, type LeafSource } from '@evident/core/leaf.ts';
 import type pg from 'pg';
-import { to as copyTo } from 'pg-copy-streams';
+import { copyBinary, fieldPlaces, POSTGRES_EPOCH_US, readInt8 } from './copy-binary.ts';
 
 /** The columns, in the order in which `parseRow` expects them. */
 const COLUMNS = [
@@ -29,12 +22,6 @@ const COLUMNS = [
   'body_size',
 ] as const;
 
-/** Microseconds between the epochs of Unix (1970) and PostgreSQL (2000). */
-const POSTGRES_EPOCH_US = 946_684_800_000_000;
-const SIGNATURE_BYTES = 19;
-/** A row can't be longer than this: the largest inline body, and the bounded text fields beside it, doubled. */
-const ROW_BYTES_MAX = 64 * 1024 * 1024;
-
 /** Query for the rows of one tree in `[from, to)`. The numbers are checked; COPY takes no parameters. */
 export function rowsQuery(tree: number, from: bigint, to: bigint, limit: number): string {
   if (!Number.isSafeInteger(tree) || !Number.isSafeInteger(limit))
@@ -42,31 +29,11 @@ export function rowsQuery(tree: number, from: bigint, to: bigint, limit: number)
   return `COPY (SELECT ${COLUMNS.join(', ')} FROM evident.records WHERE tree = ${tree} AND position >= ${from} AND position < ${to} ORDER BY position LIMIT ${limit}) TO STDOUT (FORMAT binary)`;
 }
 
-function readInt8(view: DataView, at: number): number {
-  return view.getInt32(at) * 4294967296 + view.getUint32(at + 4);
-}
+const FIELDS = fieldPlaces(COLUMNS.length);
 
-const malformed = (what: string): EvidentError =>
-  new EvidentError('log-unavailable', `PostgreSQL sent a row with ${what}`);
-
-/**
- * Parses one row at `at` into `row`. Returns the offset behind it, or -1 when the chunk ends before the row does.
- */
-function parseRow(bytes: Uint8Array, view: DataView, start: number, row: LeafSource): number {
-  const size = bytes.length;
-  if (start + 2 > size) return -1;
-  if (view.getInt16(start) !== COLUMNS.length) throw malformed('another number of fields');
-  let at = start + 2;
-  // Offsets and lengths of the fields, in column order; `lengths` and `places` are reused from row to row.
-  for (let field = 0; field < COLUMNS.length; field++) {
-    if (at + 4 > size) return -1;
-    const length = view.getInt32(at);
-    at += 4;
-    places[field] = at;
-    lengths[field] = length;
-    if (length > 0) at += length;
-    if (at > size) return -1;
-  }
+/** Where the fields of `row` lie. */
+function placeRow(bytes: Uint8Array, view: DataView, row: LeafSource): void {
+  const { places, lengths } = FIELDS;
   row.bytes = bytes;
   row.position = readInt8(view, places[0]);
   row.appendedAt = readInt8(view, places[1]) + POSTGRES_EPOCH_US;
@@ -89,11 +56,7 @@ function parseRow(bytes: Uint8Array, view: DataView, start: number, row: LeafSou
   row.bodyAt = places[body];
   row.bodyLength = Math.max(0, lengths[body]);
   row.bodySize = lengths[13] === 8 ? readInt8(view, places[13]) : 0;
-  return at;
 }
-
-const places = new Int32Array(COLUMNS.length);
-const lengths = new Int32Array(COLUMNS.length);
 
 export function emptyRow(): LeafSource {
   return {
@@ -130,43 +93,9 @@ export async function copyRows(
   query: string,
   onRow: (row: LeafSource) => void,
 ): Promise<void> {
-  const stream = client.query(copyTo(query));
   const row = emptyRow();
-  let rest: Buffer | null = null;
-  let begun = false;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    const bytes: Buffer = rest === null ? chunk : Buffer.concat([rest, chunk]);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    let at = 0;
-    if (!begun) {
-      if (bytes.length < SIGNATURE_BYTES) {
-        rest = bytes;
-        continue;
-      }
-      at = SIGNATURE_BYTES;
-      begun = true;
-    }
-    at = takeRows(bytes, view, at, row, onRow);
-    rest = at < bytes.length ? bytes.subarray(at) : null;
-    if (rest !== null && rest.length > ROW_BYTES_MAX) throw malformed(`more than ${ROW_BYTES_MAX} bytes`);
-  }
-  if (rest !== null) throw malformed('fewer bytes than it says');
-}
-
-function takeRows(
-  bytes: Buffer,
-  view: DataView,
-  start: number,
-  row: LeafSource,
-  onRow: (row: LeafSource) => void,
-): number {
-  let at = start;
-  while (at + 2 <= bytes.length) {
-    if (view.getInt16(at) === -1) return at + 2;
-    const end = parseRow(bytes, view, at, row);
-    if (end < 0) return at;
+  await copyBinary(client, query, FIELDS, (bytes, view) => {
+    placeRow(bytes, view, row);
     onRow(row);
-    at = end;
-  }
-  return at;
+  });
 }
