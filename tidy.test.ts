@@ -19,7 +19,7 @@ const sources = tracked.filter(
 );
 
 /** Folders of packages/server/src that hold stages and applications. */
-const STAGES = ['log', 'ingest', 'seal', 'verify', 'access'];
+const STAGES = ['log', 'ingest', 'relay', 'seal', 'verify', 'access', 'audit'];
 
 interface Import {
   readonly file: string;

@@ -8,6 +8,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { APPEND_BENCHMARKS, closeAppendBench } from './bench-append.ts';
 import { closeIngestBench, INGEST_BENCHMARKS } from './bench-ingest.ts';
+import { closeRelayBench, RELAY_BENCHMARKS } from './bench-relay.ts';
 import { closeSealBench, SEAL_BENCHMARKS } from './bench-seal.ts';
 import { type Benchmark, describeMachine, formatTable, type Result, runBenchmark } from './measure.ts';
 
@@ -15,6 +16,7 @@ const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
   [INGEST_BENCHMARKS, closeIngestBench],
   [APPEND_BENCHMARKS, closeAppendBench],
   [SEAL_BENCHMARKS, closeSealBench],
+  [RELAY_BENCHMARKS, closeRelayBench],
 ];
 
 const words = process.argv.slice(2);

@@ -28,6 +28,7 @@ import { migrate } from './stores/postgres/migrate.ts';
 import { openPool } from './stores/postgres/pool.ts';
 import { PostgresRecordReader } from './stores/postgres/record-reader.ts';
 import { commitRecovery, readPresent } from './stores/postgres/recovery.ts';
+import { PostgresRelayLog } from './stores/postgres/relay-log.ts';
 import type { VerifyDeps } from './verify/verify.ts';
 
 const POOL_CONNECTIONS = 12;
@@ -46,6 +47,7 @@ export interface Storage {
   readonly leaves: LeafReader;
   readonly heads: PostgresHeadStore;
   readonly records: PostgresRecordReader;
+  readonly relayLog: PostgresRelayLog;
   verifierOf(origin: string): Verifier;
   vkeyOf(origin: string): string;
   treeOf(log: string, partition: number): number;
@@ -172,6 +174,7 @@ async function assemble(
       objects: new FolderObjectStore(join(dataDir, 'objects')),
       leaves: new PostgresLeafReader(pool, treeOf),
       heads: new PostgresHeadStore(pool, treeOf),
+      relayLog: new PostgresRelayLog({ pool, logs }),
       records: new PostgresRecordReader(pool, treeOf, (log) => logs.get(log)?.partitions ?? 1),
       verifierOf: (origin) => verifierOf(verifierKey(origin, 'ed25519', signer.publicKey), VERIFY_FUNCTIONS),
       vkeyOf: (origin) => formatVkey(verifierKey(origin, 'ed25519', signer.publicKey)),

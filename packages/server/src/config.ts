@@ -10,7 +10,7 @@ export const PARTITIONS_DEFAULT = 8;
 const PARTITIONS_MAX = 1_024;
 export const PORT_DEFAULT = 7373;
 
-export const ROLES = ['api', 'seal'] as const;
+export const ROLES = ['api', 'relay', 'seal'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface Config {
@@ -29,6 +29,8 @@ export interface Config {
   readonly logs: Readonly<Record<string, number>>;
   /** Bytes that requests in flight and records that wait may hold together. Safe to change. */
   readonly inflightBytesMax: number;
+  /** Connection strings of outboxes by source, before those that `evident outbox add` has kept. Read at start. */
+  readonly outboxes: Readonly<Record<string, string>>;
   /** pino level. Safe to change. */
   readonly logLevel: string;
 }
@@ -43,6 +45,7 @@ export interface ConfigInput {
   name?: string;
   logs?: Readonly<Record<string, number>> | readonly string[];
   inflightBytesMax?: number;
+  outboxes?: Readonly<Record<string, string>>;
   logLevel?: string;
 }
 
@@ -55,6 +58,7 @@ const MEMBERS = new Set([
   'name',
   'logs',
   'inflightBytesMax',
+  'outboxes',
   'logLevel',
 ]);
 
@@ -103,13 +107,42 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
       1024 * 1024,
       2 ** 40,
     ),
+    outboxes: parseOutboxes(given.outboxes ?? {}),
     logLevel: given.logLevel ?? 'info',
   };
 }
 
 /** Settings from the environment: only what should not stand on a command line. */
 export function configFromEnvironment(environment: NodeJS.ProcessEnv): ConfigInput {
-  return { postgres: environment.EVIDENT_POSTGRES, logLevel: environment.EVIDENT_LOG_LEVEL };
+  const outboxes = Object.entries(environment).flatMap(([name, value]) => {
+    const source = /^EVIDENT_OUTBOX_([A-Z0-9_]+)$/.exec(name)?.[1];
+    return source === undefined || value === undefined || source === 'POSTGRES'
+      ? []
+      : [[source.toLowerCase().replaceAll('_', '-'), value] as const];
+  });
+  return {
+    postgres: environment.EVIDENT_POSTGRES,
+    logLevel: environment.EVIDENT_LOG_LEVEL,
+    ...(outboxes.length === 0 ? {} : { outboxes: Object.fromEntries(outboxes) }),
+  };
+}
+
+/** A source's name: it stands in records and names a replication slot. */
+export function checkSourceName(name: unknown, field = 'source'): string {
+  if (typeof name !== 'string' || !/^[a-z0-9][a-z0-9-]{0,31}$/.test(name))
+    refuse(
+      field,
+      'a source is named by 1 to 32 characters of a-z, 0-9 and -, and begins with a letter or digit',
+    );
+  return name;
+}
+
+function parseOutboxes(outboxes: Readonly<Record<string, string>>): Record<string, string> {
+  for (const [name, connection] of Object.entries(outboxes)) {
+    checkSourceName(name, `outboxes.${name}`);
+    if (typeof connection !== 'string') refuse(`outboxes.${name}`, 'a connection string is expected');
+  }
+  return { ...outboxes };
 }
 
 function wholeNumber(field: string, value: number | string, least: number, most: number): number {

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
 import pino from 'pino';
-import type { CommandDeps, FoundServer, OpenedData } from './cli/command-deps.ts';
+import type { CommandDeps, FoundServer, OpenedData, SourceRegistry } from './cli/command-deps.ts';
 import { runProgram } from './cli/program.ts';
 import {
   attachStorage,
@@ -17,12 +17,16 @@ import {
 } from './compose.ts';
 import { type ConfigInput, configFromEnvironment, makeConfig, readConfigFile } from './config.ts';
 import { nodeHmacSha256 } from './ingest/import/identity.ts';
+import { storeConnection } from './outbox-connections.ts';
 import { listHeads } from './seal/list-heads.ts';
 import { recoverPartition } from './seal/recover.ts';
 import { openSealer, type SealBreak, sealRound } from './seal/seal.ts';
 import { startServer } from './server.ts';
 import { isDirectoryHeld } from './stores/folder/data-lock.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { checkOutbox } from './stores/postgres/outbox/check.ts';
+import { withOutboxClient } from './stores/postgres/outbox/client.ts';
+import { initOutbox } from './stores/postgres/outbox/init.ts';
 import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
 
 /** Runs a command line and sets the exit code. */
@@ -40,8 +44,21 @@ function commandDeps(): CommandDeps {
     },
     findServer: async (dataDir) => readServerFile(dataDir)?.server ?? null,
     open: openData,
+    initOutbox: (url, options) =>
+      withOutboxClient(outboxAddress(url), (client) => initOutbox(client, options)),
+    checkOutbox: (url) => withOutboxClient(outboxAddress(url), checkOutbox),
     randomId: randomUUID,
+    clock: () => BigInt(Date.now()) * 1_000n,
   };
+}
+
+function outboxAddress(url: string | undefined): string {
+  const address = url ?? process.env.EVIDENT_OUTBOX_POSTGRES;
+  if (address !== undefined && address !== '') return address;
+  throw new EvidentError(
+    'usage-invalid',
+    "--database: the application's database is needed: --database URL, or EVIDENT_OUTBOX_POSTGRES, so that no password stands on a command line",
+  );
 }
 
 interface ServerFile {
@@ -100,6 +117,7 @@ function openedData(storage: Storage): OpenedData {
     verifierOf,
     vkeyOf,
     verify: verifyDepsOf(storage),
+    sources: sourceRegistry(storage),
     seal: () => sealEverything(storage),
     importDeps: async (tenant) => ({
       hmacSha256: nodeHmacSha256,
@@ -109,6 +127,22 @@ function openedData(storage: Storage): OpenedData {
     recover: (log, partition, reason) =>
       recoverPartition(recoverDepsOf(storage, randomUUID), log, partition, reason),
     close: () => storage.close(),
+  };
+}
+
+function sourceRegistry({ relayLog, dataDir }: Storage): SourceRegistry {
+  return {
+    list: async () =>
+      (await relayLog.listSources()).map(({ name, log, tenants, wantedMode, state }) => ({
+        name,
+        log,
+        tenants,
+        wantedMode,
+        mode: state?.mode ?? null,
+        epoch: state?.epoch ?? null,
+      })),
+    register: (name, log, tenants, mode) => relayLog.register(name, log, tenants, mode),
+    storeConnection: (name, connection) => storeConnection(dataDir, name, connection),
   };
 }
 

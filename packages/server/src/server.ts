@@ -13,11 +13,13 @@ import { openStorage, type Storage, sealDepsOf } from './compose.ts';
 import type { Config } from './config.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { buildServer } from './http/server.ts';
+import { Relays } from './relays.ts';
 import type { SealBreak } from './seal/seal.ts';
 import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
 import { writeFileDurably } from './stores/durable-file.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
 import { PostgresApiKeyStore } from './stores/postgres/api-keys.ts';
+import { PostgresIdentityReader } from './stores/postgres/identities.ts';
 import { PublishedHeads } from './stores/postgres/published-heads.ts';
 import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
 
@@ -55,8 +57,10 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   // Before the doors open: a record must not land on a position that was sealed as another one.
   const breaks = sealing === null ? [] : await sealing.open();
   sealing?.start();
+  const relays = config.roles.includes('relay') ? new Relays(config, storage, metrics, logger) : null;
+  relays?.start();
   const http = config.roles.includes('api')
-    ? await openDoors(config, storage, metrics, logger, stopping.signal)
+    ? await openDoors(config, storage, relays, metrics, logger, stopping.signal)
     : null;
   const url =
     http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
@@ -67,7 +71,7 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
     keyFile,
     breaks,
     vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
-    stop: () => stopServer({ storage, http, sealing, stopping, logger }),
+    stop: () => stopServer({ storage, http, relays, sealing, stopping, logger }),
   };
 }
 
@@ -120,11 +124,12 @@ function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): Seal
 async function openDoors(
   config: Config,
   storage: Storage,
+  relays: Relays | null,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
 ): Promise<FastifyInstance> {
-  const server = buildServer(httpDepsOf(config, storage, metrics, logger, stopping));
+  const server = buildServer(httpDepsOf(config, storage, relays, metrics, logger, stopping));
   await server.listen({ host: config.host, port: config.port });
   return server;
 }
@@ -132,6 +137,7 @@ async function openDoors(
 function httpDepsOf(
   config: Config,
   storage: Storage,
+  relays: Relays | null,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
@@ -146,6 +152,8 @@ function httpDepsOf(
     openOccurrenceStore: () => openFolderOccurrenceStore(storage.dataDir),
     heads: published,
     status: published,
+    identities: new PostgresIdentityReader(pool, logs, (listener) => storage.appender.onAppended(listener)),
+    sources: async () => (await relays?.reports()) ?? [],
     metrics,
     ready: async () => {
       try {
@@ -191,13 +199,14 @@ async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
 interface Stopping {
   storage: Storage;
   http: FastifyInstance | null;
+  relays: Relays | null;
   sealing: SealLoop | null;
   stopping: AbortController;
   logger: Logger;
 }
 
-/** Ends cleanly within a bound: doors, what waits, a last sealing round, PostgreSQL. */
-async function stopServer({ storage, http, sealing, stopping, logger }: Stopping): Promise<void> {
+/** Ends cleanly within a bound: doors, relays, what waits, a last sealing round, PostgreSQL. */
+async function stopServer({ storage, http, relays, sealing, stopping, logger }: Stopping): Promise<void> {
   const late = setTimeout(() => {
     logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
     process.exit(70);
@@ -205,6 +214,7 @@ async function stopServer({ storage, http, sealing, stopping, logger }: Stopping
   late.unref();
   stopping.abort();
   await http?.close();
+  await relays?.stop();
   await sealing?.stop();
   rmSync(join(storage.dataDir, 'server.json'), { force: true });
   await storage.close();

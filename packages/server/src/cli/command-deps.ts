@@ -3,8 +3,8 @@
 import type { Verifier } from '@evident/core/note.ts';
 import type { ConfigInput } from '../config.ts';
 import type { ImportDependencies } from '../ingest/import/import-records.ts';
-import type { ObjectStore } from '../ingest/ingest.ts';
 import type { Log } from '../log/log.ts';
+import type { ObjectStore } from '../log/propose.ts';
 import type { TileStore } from '../seal/ports.ts';
 import type { Recovery } from '../seal/recover.ts';
 import type { SealBreak } from '../seal/seal.ts';
@@ -20,6 +20,30 @@ export interface StartedServer {
   stop(): Promise<void>;
 }
 
+/** A source as it is stored. */
+export interface SourceSummary {
+  readonly name: string;
+  readonly log: string;
+  readonly tenants: readonly string[] | null;
+  readonly wantedMode: 'polling' | 'wal';
+  /** Null before the first connection. */
+  readonly mode: 'sweep' | 'polling' | 'wal' | null;
+  readonly epoch: number | null;
+}
+
+/** The outboxes that are relayed into this log. */
+export interface SourceRegistry {
+  list(): Promise<readonly SourceSummary[]>;
+  register(
+    name: string,
+    log: string,
+    tenants: readonly string[] | null,
+    mode: 'polling' | 'wal',
+  ): Promise<void>;
+  /** Keeps where an outbox is, readable by the owner of the data directory alone. */
+  storeConnection(name: string, connection: string): void;
+}
+
 /** A data directory, opened by this process or through the server that holds it. */
 export interface OpenedData {
   readonly name: string;
@@ -29,6 +53,7 @@ export interface OpenedData {
   readonly heads: HeadReader;
   readonly objects: ObjectReader & ObjectStore;
   readonly verify: VerifyDeps;
+  readonly sources: SourceRegistry;
   verifierOf(origin: string): Verifier;
   vkeyOf(origin: string): string;
   /** Seals what waits: only for a directory that this process holds. */
@@ -44,6 +69,31 @@ export interface FoundServer {
   readonly key: string;
 }
 
+/** Something of an outbox that is not as init made it. */
+export interface OutboxDeviation {
+  readonly object: string;
+  readonly what: string;
+  readonly heal: string;
+}
+
+export interface OutboxOptions {
+  readonly slots?: number;
+  readonly slotSeconds?: number;
+  readonly writer?: string;
+  readonly relay?: string;
+}
+
+/** What init has made, put right and granted. */
+export interface OutboxSummary {
+  readonly database: string;
+  readonly made: boolean;
+  readonly slots: number;
+  readonly slotSeconds: number;
+  readonly healed: readonly OutboxDeviation[];
+  readonly granted: readonly string[];
+  readonly warnings: readonly string[];
+}
+
 export interface CommandDeps {
   readonly environment: NodeJS.ProcessEnv;
   start(input: ConfigInput): Promise<StartedServer>;
@@ -51,8 +101,13 @@ export interface CommandDeps {
   findServer(dataDir: string): Promise<FoundServer | null>;
   /** @param alone the directory must not be held by a server: the command writes */
   open(input: ConfigInput, options: { alone: boolean }): Promise<OpenedData>;
+  /** @param url of the application's database; undefined: the one that the environment names */
+  initOutbox(url: string | undefined, options: OutboxOptions): Promise<OutboxSummary>;
+  checkOutbox(url: string | undefined): Promise<readonly OutboxDeviation[]>;
   randomId(): string;
+  /** Microseconds since the Unix epoch. */
+  clock(): bigint;
 }
 
 /** Exit codes (design §5): usage 64, anything else that fails 70. */
-export const EXIT = { success: 0, tampered: 1, notChecked: 2, usage: 64, failed: 70 } as const;
+export const EXIT = { success: 0, tampered: 1, differs: 1, notChecked: 2, usage: 64, failed: 70 } as const;

@@ -6,6 +6,9 @@ import type { ConfigInput } from '../config.ts';
 import { runApiKeyCreate, runApiKeyList, runApiKeyRevoke } from './api-key.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import { runImportCommand } from './import.ts';
+import { runIntents } from './intents.ts';
+import { runOutboxCheck, runOutboxInit } from './outbox.ts';
+import { runOutboxAdd, runOutboxList, runOutboxMode } from './outbox-sources.ts';
 import { makeOutput, type Output } from './output.ts';
 import { runRecover } from './recover.ts';
 import { runShow } from './show.ts';
@@ -101,6 +104,7 @@ function makeProgram(deps: CommandDeps, run: Run): Command {
   addEvidenceCommands(deps, program, run);
   addOperatorCommands(deps, program, run);
   addApiKeyCommands(deps, program, run);
+  addOutboxCommands(deps, program, run);
   return program;
 }
 
@@ -108,7 +112,7 @@ function addServerCommands(deps: CommandDeps, program: Command, run: Run): void 
   withStorage(program.command('start').description('run the server'))
     .option('--port <n>', 'port; 0 picks a free one (default: 7373)')
     .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
-    .option('--roles <list>', 'api,seal')
+    .option('--roles <list>', 'api,relay,seal')
     .option('--name <name>', 'name of the installation, fixed at first start')
     .option('--logs <list>', 'logs to make, such as clicks:32,ledger')
     .action(run((input, output) => runStart(deps, input, output)));
@@ -159,6 +163,14 @@ function addOperatorCommands(deps: CommandDeps, program: Command, run: Run): voi
   withStorage(program.command('status').description('how far each partition reaches and is sealed')).action(
     run((input, output) => runStatus(deps, input, output)),
   );
+  withStorage(program.command('intents').description('critical actions of which nobody said how they ended'))
+    .option('--log <log>', 'which log', 'audit')
+    .addOption(new Option('--older-than <s>', 'seconds').default('60').argParser(wholeNumber))
+    .action(
+      run((input, output, { log, olderThan }) =>
+        runIntents(deps, input, { log: log as string, olderThan: Number(olderThan) }, output),
+      ),
+    );
   const recover = 'after a break: record seal.recovery and go on (server stopped)';
   withStorage(program.command('recover').description(recover))
     .requiredOption('--log <log>', 'which log')
@@ -195,6 +207,62 @@ function addApiKeyCommands(deps: CommandDeps, program: Command, run: Run): void 
       runApiKeyRevoke(deps, input, id, { url, keyFile }, output),
     ),
   );
+}
+
+function addOutboxCommands(deps: CommandDeps, program: Command, run: Run): void {
+  const outbox = program.command('outbox').description('the outboxes of applications');
+  const command = (name: string, description: string): Command =>
+    outbox
+      .command(name)
+      .description(description)
+      .exitOverride()
+      .option('--database <url>', "the application's database (better: EVIDENT_OUTBOX_POSTGRES)")
+      .option('--json', 'machine-readable output');
+  command('init', 'make the outbox in a database, or put it right; rows stay as they are')
+    .addOption(new Option('--slots <n>', 'slots of a new ring (default: 16)').argParser(wholeNumber))
+    .addOption(new Option('--slot-seconds <s>', 'seconds of each slot (default: 60)').argParser(wholeNumber))
+    .option('--writer <role>', 'the role of the application')
+    .option('--relay <role>', 'the role that the relay connects as')
+    .action(
+      run((_input, output, { database, slots, slotSeconds, writer, relay }) =>
+        runOutboxInit(deps, { database, slots, slotSeconds, writer, relay }, output),
+      ),
+    );
+  command('check', 'whether the outbox is as init made it; exit code 0 yes, 1 no').action(
+    run((_input, output, { database }) => runOutboxCheck(deps, database, output)),
+  );
+  addSourceCommands(deps, outbox, run);
+}
+
+/** What Evident knows of outboxes, beside what their databases hold. */
+function addSourceCommands(deps: CommandDeps, outbox: Command, run: Run): void {
+  const command = (name: string, description: string): Command =>
+    withData(outbox.command(name).description(description)).option(
+      '--config <file>',
+      'JSON file of settings',
+    );
+  command('add <name>', 'bring an outbox into the log from now on, or change how')
+    .option('--database <url>', "where it is (better: EVIDENT_OUTBOX_POSTGRES), or 'embedded'")
+    .option('--tenants <list>', "for whom it may write: names with commas, or '*'")
+    .option('--log <log>', 'the log it goes into, for ever', 'audit')
+    .option('--mode <mode>', 'polling, or wal: from the write-ahead log', 'polling')
+    .action(
+      run((input, output, { database, tenants, log, mode }, [name]) => {
+        const options = { database, tenants, log: log as string, mode: mode as string };
+        return runOutboxAdd(deps, input, name, options, output);
+      }),
+    );
+  command('mode <name> <mode>', 'read it by polling, or by wal: from the write-ahead log').action(
+    run((input, output, _options, [name, mode]) => runOutboxMode(deps, input, name, mode, output)),
+  );
+  command('list', 'the outboxes that are relayed, and how they stand').action(
+    run((input, output) => runOutboxList(deps, input, output)),
+  );
+}
+
+function wholeNumber(text: string): string {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('A whole number is expected.');
+  return text;
 }
 
 function recordCount(text: string): string {

@@ -20,6 +20,8 @@ export interface HttpContext {
   readonly imports: Admission;
   /** Tails that are open; counted as one byte each. */
   readonly tails: Admission;
+  /** Requests that wait for an event; counted as one byte each. */
+  readonly waits: Admission;
   readonly stopping: AbortSignal;
 }
 

@@ -3,8 +3,8 @@
 import type { Registry } from 'prom-client';
 import type { AccessDeps } from '../access/api-keys.ts';
 import type { OccurrenceStore } from '../ingest/import/occurrence-counter.ts';
-import type { ObjectStore } from '../ingest/ingest.ts';
 import type { Log } from '../log/log.ts';
+import type { ObjectStore } from '../log/propose.ts';
 import type { HttpLimits } from './limits.ts';
 
 /** A verifier key as `GET /v1/keys` lists it. */
@@ -27,6 +27,46 @@ export interface HeadsReader {
 export interface StatusReader {
   /** How many records of each partition are sealed: one number a partition. */
   sealedSizes(log: string): Promise<readonly bigint[]>;
+}
+
+/** A record by what a writer calls it. */
+export interface SoughtIdentity {
+  readonly log: string;
+  readonly tenant: string;
+  /** Lower-case UUID. */
+  readonly id: string;
+}
+
+export interface IdentityPlace {
+  readonly partition: number;
+  readonly position: bigint;
+}
+
+/** Where logs hold identities. */
+export interface IdentityReader {
+  /**
+   * The place of the first record of each identity, in order; null where its log holds none.
+   * @throws log-unavailable
+   */
+  find(sought: readonly SoughtIdentity[]): Promise<(IdentityPlace | null)[]>;
+  /** Calls `listener` after commits, as far as this process hears of them. @returns what ends it */
+  onAppended(listener: () => void): () => void;
+}
+
+/** A source, and how its relay stands; null where that is not known yet. */
+export interface SourceReport {
+  readonly source: string;
+  readonly log: string;
+  readonly tenants: readonly string[] | null;
+  readonly wantedMode: 'polling' | 'wal';
+  readonly mode: 'sweep' | 'polling' | 'wal' | null;
+  readonly epoch: number | null;
+  readonly depth: bigint | null;
+  readonly bytes: bigint | null;
+  readonly oldestMs: number | null;
+  readonly slotLagBytes: bigint | null;
+  readonly alerts: readonly string[];
+  readonly error: string | null;
 }
 
 interface Readiness {
@@ -55,6 +95,9 @@ export interface HttpDeps {
   readonly openOccurrenceStore: () => OccurrenceStore;
   readonly heads: HeadsReader;
   readonly status: StatusReader;
+  readonly identities: IdentityReader;
+  /** Every registered source. */
+  readonly sources: () => Promise<readonly SourceReport[]>;
   /** Answers `GET /metrics`; the server adds its own metrics, so one server a registry. */
   readonly metrics: Registry;
   /** Asked by `GET /readyz`; has to answer within a second or so. */

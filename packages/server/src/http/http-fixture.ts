@@ -16,7 +16,7 @@ import {
   type MemoryLogState,
   makeMemoryLogState,
 } from '../stores/memory/log.ts';
-import type { HttpDeps } from './deps.ts';
+import type { HttpDeps, IdentityPlace, SoughtIdentity } from './deps.ts';
 import { buildServer } from './server.ts';
 
 export const NOTE = new TextEncoder().encode('evident.invalid/x/audit/0\n3\nAAAA\n\n\u2014 x y\n');
@@ -111,6 +111,11 @@ function makeParts(hooks: MemoryLogHooks | undefined): Parts {
       newest: async (log, partition) => (log === 'audit' && partition === 0 ? NOTE : null),
       keys: async () => [{ origin, vkey: `${origin}+00000000+AQ==`, from: 0n, to: null }],
     },
+    identities: {
+      find: async (sought) => sought.map((one) => placeOf(states, one)),
+      onAppended: () => () => undefined,
+    },
+    sources: async () => [],
     status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
     metrics: new Registry(),
     ready: async () => ({ ready: true, reasons: [] }),
@@ -122,6 +127,14 @@ function makeParts(hooks: MemoryLogHooks | undefined): Parts {
     limits: { closeMsMax: 200 },
   };
   return { states, access, objects, logged, deps };
+}
+
+/** Where the memory logs hold an identity. */
+export function placeOf(
+  states: TestServer['states'],
+  { log, tenant, id }: SoughtIdentity,
+): IdentityPlace | null {
+  return states.get(log)?.identities.get(`${tenant} ${id}`) ?? null;
 }
 
 function textOf(states: ReadonlyMap<string, MemoryLogState>): string {

@@ -31,6 +31,12 @@ export interface HttpLimits {
   readonly tailPollMs: number;
   /** Milliseconds after which a silent tail sends a comment, so that both sides see that it lives. */
   readonly tailHeartbeatMs: number;
+  /** Longest that a request may ask to wait for an event, milliseconds; below `idleMsMax`. */
+  readonly waitMsMax: number;
+  /** Requests that wait for an event at once. */
+  readonly waitsMax: number;
+  /** Milliseconds between two looks for events that are waited for, when nothing is known to have changed. */
+  readonly waitPollMs: number;
   /** What Retry-After says, seconds. */
   readonly retryAfterSeconds: number;
 }
@@ -53,6 +59,9 @@ export const HTTP_LIMITS: HttpLimits = {
   tailsMax: 64,
   tailPollMs: 200,
   tailHeartbeatMs: 15_000,
+  waitMsMax: 30_000,
+  waitsMax: 1_000,
+  waitPollMs: 100,
   retryAfterSeconds: 1,
 };
 

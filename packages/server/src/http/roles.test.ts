@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { InjectOptions } from 'fastify';
 import { envelope, openTestServer, type TestServer } from './http-fixture.ts';
@@ -38,6 +39,11 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
   [
     'GET /v1/logs/:log/partitions/:partition/head',
     () => ({ url: '/v1/logs/audit/partitions/0/head' }),
+    EVERYBODY,
+  ],
+  [
+    'GET /v1/logs/:log/events/:id',
+    () => ({ url: `/v1/logs/audit/events/${randomUUID()}?tenant=acme` }),
     EVERYBODY,
   ],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],

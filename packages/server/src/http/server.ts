@@ -8,6 +8,7 @@ import { Admission } from './admission.ts';
 import { apiKeyRoutes } from './api-key-routes.ts';
 import { type HttpContext, shuttingDown } from './context.ts';
 import type { HttpDeps } from './deps.ts';
+import { eventRoutes } from './event-routes.ts';
 import {
   answerOnSocket,
   problemOfError,
@@ -25,6 +26,7 @@ import { OPEN_API } from './open-api.ts';
 import { operateRoutes } from './operate-routes.ts';
 import { problemOf } from './problem.ts';
 import { ProblemSchema } from './schemas.ts';
+import { sourceRoutes } from './source-routes.ts';
 import { tailRoutes } from './tail-routes.ts';
 import { compileValidator } from './validation.ts';
 
@@ -59,7 +61,17 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
   app.addSchema(ProblemSchema);
   app.addSchema(ResultsSchema);
   app.register(swagger, OPEN_API);
-  for (const group of [ingestRoutes, importRoutes, logRoutes, tailRoutes, apiKeyRoutes, operateRoutes]) {
+  const groups = [
+    ingestRoutes,
+    importRoutes,
+    logRoutes,
+    eventRoutes,
+    sourceRoutes,
+    tailRoutes,
+    apiKeyRoutes,
+    operateRoutes,
+  ];
+  for (const group of groups) {
     app.register(async (scope) => group(scope, context));
   }
   return app;
@@ -74,6 +86,7 @@ function makeContext(deps: HttpDeps, closing: AbortSignal): HttpContext {
     pages: new Admission(limits.pagesBytesMax),
     imports: new Admission(limits.importsMax),
     tails: new Admission(limits.tailsMax),
+    waits: new Admission(limits.waitsMax),
     stopping: deps.stopping === undefined ? closing : AbortSignal.any([deps.stopping, closing]),
   };
 }

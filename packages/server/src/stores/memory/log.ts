@@ -105,12 +105,15 @@ export class MemoryLog implements Log {
   }
 
   appendOnce(proposals: readonly Proposal[]): Promise<Outcome[]> {
-    return this.#step('appendOnce', () => {
-      checkBatch(proposals.length);
-      this.#refuseStopped(proposals.map(({ record }) => record));
-      const now = this.#clock();
-      return proposals.map((proposal) => this.#putOnce(proposal, now));
-    });
+    return this.#step('appendOnce', () => this.appendOnceNow(proposals));
+  }
+
+  /** The effect of `appendOnce`, for a store that does more in the same transaction. */
+  appendOnceNow(proposals: readonly Proposal[]): Outcome[] {
+    checkBatch(proposals.length);
+    this.#refuseStopped(proposals.map(({ record }) => record));
+    const now = this.#clock();
+    return proposals.map((proposal) => this.#putOnce(proposal, now));
   }
 
   read(partition: number, from: bigint, limit: number): Promise<LogRecord[]> {
@@ -134,7 +137,12 @@ export class MemoryLog implements Log {
   }
 
   heads(): Promise<PartitionHead[]> {
-    return this.#step('heads', () => this.#state.partitions.map((_, partition) => this.#headNow(partition)));
+    return this.#step('heads', () => this.headsNow());
+  }
+
+  /** The effect of `heads`. */
+  headsNow(): PartitionHead[] {
+    return this.#state.partitions.map((_, partition) => this.#headNow(partition));
   }
 
   trim(partition: number, before: bigint): Promise<bigint> {
