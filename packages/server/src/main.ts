@@ -5,7 +5,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
 import pino from 'pino';
-import type { CommandDeps, FoundServer, OpenedData, SourceRegistry } from './cli/command-deps.ts';
+import {
+  type CommandDeps,
+  EXIT,
+  type FoundServer,
+  type OpenedData,
+  type SourceRegistry,
+} from './cli/command-deps.ts';
 import { runProgram } from './cli/program.ts';
 import {
   attachStorage,
@@ -31,7 +37,16 @@ import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
 
 /** Runs a command line and sets the exit code. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
-  process.exitCode = await runProgram(commandDeps(), args, readConfigFile);
+  // Whoever read has closed the pipe, as head does: the rest can't be said. A command that holds an engine goes on to
+  // its end all the same; one that follows a log has none.
+  let isCut = false;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    isCut = true;
+    if (args[0] === 'tail') process.exit(EXIT.failed);
+  });
+  const code = await runProgram(commandDeps(), args, readConfigFile);
+  process.exitCode = isCut ? EXIT.failed : code;
 }
 
 function commandDeps(): CommandDeps {

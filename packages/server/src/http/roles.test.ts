@@ -46,6 +46,7 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     () => ({ url: `/v1/logs/audit/events/${randomUUID()}?tenant=acme` }),
     EVERYBODY,
   ],
+  ['GET /v1/sources', () => ({ url: '/v1/sources' }), READERS.filter((who) => !who.includes(':'))],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],
   [
     'POST /v1/api-keys',

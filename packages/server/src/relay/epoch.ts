@@ -5,11 +5,15 @@
  * the database's own counter had come, and a database that went back would give out those xids again.
  */
 
+import { EvidentError } from '@evident/core/errors.ts';
 import type { Outbox, SourceIdentity } from './ports.ts';
 import { hashRow } from './propose-row.ts';
 import { beforeXid, FIRST_PLACE, type RelayState } from './state.ts';
 
-/** @returns why it is another database, or null */
+/**
+ * @returns why it is another database, or null
+ * @throws source-unavailable when that can't be said yet: the write-ahead log brings a commit before others see it
+ */
 export async function strangenessOf(
   outbox: Outbox,
   identity: SourceIdentity,
@@ -26,6 +30,12 @@ export async function strangenessOf(
   }
   if (state.row === null) return null;
   const row = await outbox.readRow(state.row);
+  if (row === 'open') {
+    throw new EvidentError(
+      'source-unavailable',
+      `the transaction ${state.row.xid} of the row that was relayed last is not over`,
+    );
+  }
   if (row === null) {
     return `the row ${state.row.id} that was relayed last is not in the outbox: the database was restored from an older copy, or somebody emptied it`;
   }

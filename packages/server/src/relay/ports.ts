@@ -106,8 +106,8 @@ export interface Outbox {
   /** Writes a token into the database; it keeps this one and the one before. Also keeps its write-ahead log moving. */
   beat(token: string): Promise<void>;
   tokens(): Promise<readonly string[]>;
-  /** The row at a place, or null. */
-  readRow(place: RowPlace): Promise<OutboxRow | null>;
+  /** The row at a place, or null; `open` while a transaction of that xid is not over, and hides what it has written. */
+  readRow(place: RowPlace): Promise<OutboxRow | 'open' | null>;
   /** Rows behind `after` whose transactions, and all before them, are finished: none can come before them any more. */
   read(after: RowPlace, bounds: ReadBounds): Promise<OutboxRow[]>;
   /**

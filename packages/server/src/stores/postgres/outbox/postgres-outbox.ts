@@ -65,7 +65,14 @@ class PostgresOutbox implements Outbox {
     return rows.flatMap(({ token, previous }) => [token, previous].filter((one) => one !== null));
   }
 
-  async readRow(place: RowPlace): Promise<OutboxRow | null> {
+  async readRow(place: RowPlace): Promise<OutboxRow | 'open' | null> {
+    // Before the row is looked for: a transaction gives its lock back only after others see what it has written.
+    const [{ open }] = await this.#ask<{ open: boolean }>(
+      'looking at the transaction of the cursor',
+      "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND transactionid = $1::xid8::xid) AS open",
+      [place.xid.toString()],
+    );
+    if (open) return 'open';
     return (await this.#rows('reading the row of the cursor', oneRow(place)))[0] ?? null;
   }
 
