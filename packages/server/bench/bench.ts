@@ -7,7 +7,9 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { APPEND_BENCHMARKS, closeAppendBench } from './bench-append.ts';
+import { CAPTURE_BENCHMARKS, closeCaptureBench } from './bench-capture.ts';
 import { closeIngestBench, INGEST_BENCHMARKS } from './bench-ingest.ts';
+import { closeOutboxBench, OUTBOX_BENCHMARKS } from './bench-outbox.ts';
 import { closeRelayBench, RELAY_BENCHMARKS } from './bench-relay.ts';
 import { closeSealBench, SEAL_BENCHMARKS } from './bench-seal.ts';
 import { type Benchmark, describeMachine, formatTable, type Result, runBenchmark } from './measure.ts';
@@ -17,6 +19,8 @@ const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
   [APPEND_BENCHMARKS, closeAppendBench],
   [SEAL_BENCHMARKS, closeSealBench],
   [RELAY_BENCHMARKS, closeRelayBench],
+  [OUTBOX_BENCHMARKS, closeOutboxBench],
+  [CAPTURE_BENCHMARKS, closeCaptureBench],
 ];
 
 const words = process.argv.slice(2);
