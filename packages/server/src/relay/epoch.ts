@@ -45,6 +45,18 @@ export async function strangenessOf(
 }
 
 /**
+ * Leaves a token beside the one that the stored state names. The database keeps two, and its newest may be of a relay
+ * that died before it stored it: two such in a row would push the stored one out, and make the database a strange one.
+ *
+ * @param stored of the state by which this database was recognised: to write it again proves nothing new
+ */
+export async function leaveToken(outbox: Outbox, token: string, stored: string): Promise<void> {
+  const [newest] = await outbox.tokens();
+  if (newest !== stored) await outbox.beat(stored);
+  await outbox.beat(token);
+}
+
+/**
  * The state with which an epoch begins: everything visible is read once more.
  *
  * `bound` is one snapshot. Transactions that were open in it have an xid at or beyond its horizon, so polling from

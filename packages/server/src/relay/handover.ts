@@ -7,6 +7,7 @@
  * next attempt drops it, and what was read from the snapshot is recognised by identity.
  */
 
+import { leaveToken } from './epoch.ts';
 import { BATCH, type PollingState } from './poll.ts';
 import type { Handover, Outbox, Source } from './ports.ts';
 import { lastRow, type RelayRowsDeps, relayRows } from './relay-rows.ts';
@@ -33,8 +34,9 @@ export async function finishHandover(
   state: PollingState,
   token: string,
 ): Promise<Source> {
-  await outbox.beat(token);
-  let current = source;
+  await leaveToken(outbox, token, state.token);
+  // Stored at once: the source keeps two tokens, and another relay that has lost its claim may leave one as well.
+  let current = await relayRows(deps, source, { ...state, token }, []);
   let at = state.done;
   let row = state.row;
   for (;;) {

@@ -129,7 +129,7 @@ export interface Outbox {
   dropSlot(name: string): Promise<void>;
   /** Waits until every transaction that is open now has ended. @throws when `signal` aborts */
   createSlot(name: string, signal: AbortSignal): Promise<Handover>;
-  /** @param acknowledged what the stored cursor says; the slot stands at or before it */
+  /** @param acknowledged where the slot stands */
   stream(name: string, acknowledged: bigint): Promise<OutboxStream>;
   close(): Promise<void>;
 }

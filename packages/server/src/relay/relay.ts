@@ -275,12 +275,13 @@ export class Relay {
     const slot = await work.outbox.slotState(slotName(this.name));
     const fault = slotFault(slot, state);
     this.#alerts.set('slot-lost', fault !== null, fault ?? 'the slot is there again');
-    if (fault !== null) {
+    if (slot === null || fault !== null) {
       await this.#leaveStream(work, state, slot !== null);
       return null;
     }
-    const stream = await work.outbox.stream(slotName(this.name), state.through);
-    return { stream, relay: new StreamRelay(this.#deps, work.outbox, stream, work.source, state) };
+    const { confirmed } = slot;
+    const stream = await work.outbox.stream(slotName(this.name), confirmed);
+    return { stream, relay: new StreamRelay(this.#deps, work.outbox, stream, work.source, state, confirmed) };
   }
 
   /** Back to polling, from the horizon: what the stream brought beyond it is recognised by identity. */

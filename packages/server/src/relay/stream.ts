@@ -5,11 +5,16 @@
  * after that, and never of more than the stored state says. If we die in between, it sends rows again that are
  * in the log: they are passed over by the cursor.
  *
+ * What is believed of the write-ahead log is what this very stream has said. The stored state may know of places that
+ * the log has not reached: a copy of the database that was put back can hold the row and the token of the state, and
+ * lack what was only passed over since. It is acknowledged no further than its own stream has come.
+ *
  * Beside it runs the horizon: (xid, LSN) read now and then, the transaction first. When the stream has passed the
  * LSN, every row of an earlier transaction is in the log. It tells which slots of the ring are done with, and is
  * where polling would go on.
  */
 
+import { leaveToken } from './epoch.ts';
 import type { Outbox, OutboxStream, ReadBounds, Source, StreamedRow } from './ports.ts';
 import { lastRow, type RelayRowsDeps, relayRows } from './relay-rows.ts';
 import { beforeXid, type RelayState } from './state.ts';
@@ -35,20 +40,32 @@ export class StreamRelay {
   readonly #stream: OutboxStream;
   #source: Source;
   #state: WalState;
+  /** Where the slot stood, and then what this stream has said to have brought. */
   #through: bigint;
+  /** What of that the stored state holds. */
+  #stored: bigint;
   #horizon: { xid: bigint; lsn: bigint } | null = null;
   /** A horizon that the stream has passed, and the token that was left after it: waits to be stored. */
   #passed: { xid: bigint; token: string } | null = null;
   #horizonAt = Number.NEGATIVE_INFINITY;
   #storedAt: number;
 
-  constructor(deps: StreamDeps, outbox: Outbox, stream: OutboxStream, source: Source, state: WalState) {
+  /** @param confirmed where the slot stands */
+  constructor(
+    deps: StreamDeps,
+    outbox: Outbox,
+    stream: OutboxStream,
+    source: Source,
+    state: WalState,
+    confirmed: bigint,
+  ) {
     this.#deps = deps;
     this.#outbox = outbox;
     this.#stream = stream;
     this.#source = source;
     this.#state = state;
-    this.#through = state.through;
+    this.#through = confirmed;
+    this.#stored = confirmed;
     this.#storedAt = deps.now();
   }
 
@@ -72,9 +89,9 @@ export class StreamRelay {
     if (through > this.#through) this.#through = through;
     if (this.#horizon !== null && this.#through >= this.#horizon.lsn)
       await this.#passHorizon(this.#horizon.xid);
-    const isDue = this.#deps.now() - this.#storedAt >= IDLE_MS && this.#through > this.#state.through;
+    const isDue = this.#deps.now() - this.#storedAt >= IDLE_MS && this.#through > this.#stored;
     if (rows.length > 0 || isDue) await this.#store(rows);
-    this.#stream.acknowledge(this.#state.through);
+    this.#stream.acknowledge(this.#stored);
     await this.#lookAtHorizon();
     return rows.length;
   }
@@ -84,20 +101,22 @@ export class StreamRelay {
     const next: WalState = {
       ...this.#state,
       row: lastRow(rows, this.#state.row),
-      through: this.#through,
+      // Never back: the slot of the database as it was may have been told so much.
+      through: this.#through > this.#state.through ? this.#through : this.#state.through,
       ...(this.#passed === null ? {} : { done: beforeXid(this.#passed.xid), token: this.#passed.token }),
       ...(last === undefined ? {} : { lsn: last.commitLsn, index: last.index }),
     };
     this.#source = await relayRows(this.#deps, this.#source, next, rows);
     this.#state = next;
+    this.#stored = this.#through;
     this.#passed = null;
     this.#storedAt = this.#deps.now();
   }
 
-  /** The token goes into the source before the state that names it: it keeps two, so dying in between is no harm. */
+  /** The token goes into the source before the state that names it: dying in between is no harm. */
   async #passHorizon(xid: bigint): Promise<void> {
     const token = this.#deps.randomId();
-    await this.#outbox.beat(token);
+    await leaveToken(this.#outbox, token, this.#state.token);
     this.#passed = { xid, token };
     this.#horizon = null;
   }

@@ -1,6 +1,6 @@
 /** The port `Outbox` on PostgreSQL. */
 
-import type pg from 'pg';
+import pg from 'pg';
 import type {
   Emptied,
   Handover,
@@ -14,7 +14,6 @@ import type {
   SourceIdentity,
   SweepBounds,
 } from '../../../relay/ports.ts';
-import { openPool } from '../pool.ts';
 import { openHandover } from './handover.ts';
 import { parseLsn } from './lsn.ts';
 import { oneRow, readOutboxRows, restoredRows, settledRows, sweptRows } from './rows.ts';
@@ -23,10 +22,17 @@ import { openOutboxStream } from './stream.ts';
 
 /** One reads ahead, one looks after slots and pressure, one is spare. */
 const CONNECTIONS = 3;
+const CONNECT_MS_MAX = 10_000;
 /** No statement of ours holds anything longer than this. */
 const STATEMENT_MS_MAX = 30_000;
 
-/** Opens the outbox of a database. Nothing is asked yet. */
+/**
+ * Opens the outbox of a database. Nothing is asked yet.
+ *
+ * All connections are made together and none is replaced: behind a new one another database may answer, an older copy
+ * that was put back while nobody asked. When one breaks, so does the outbox, and whoever opens another recognises the
+ * database anew.
+ */
 export function openOutbox(connection: pg.ClientConfig): Outbox {
   return new PostgresOutbox(connection);
 }
@@ -34,14 +40,25 @@ export function openOutbox(connection: pg.ClientConfig): Outbox {
 class PostgresOutbox implements Outbox {
   readonly #connection: pg.ClientConfig;
   readonly #pool: pg.Pool;
+  #connected: Promise<void> | null = null;
+  #broken: Error | null = null;
 
   constructor(connection: pg.ClientConfig) {
     this.#connection = { ...connection, application_name: 'evident relay' };
-    this.#pool = openPool(
-      { ...this.#connection, statement_timeout: STATEMENT_MS_MAX },
-      { role: null, max: CONNECTIONS },
-    );
-    this.#pool.on('connect', (client) => client.on('error', () => undefined));
+    this.#pool = new pg.Pool({
+      ...this.#connection,
+      statement_timeout: STATEMENT_MS_MAX,
+      max: CONNECTIONS,
+      connectionTimeoutMillis: CONNECT_MS_MAX,
+      idleTimeoutMillis: 0,
+      keepAlive: true,
+    });
+    const onBroken = (error?: Error) => {
+      this.#broken ??= error ?? new Error('a connection has ended');
+    };
+    this.#pool.on('connect', (client) => client.on('error', onBroken));
+    this.#pool.on('error', onBroken);
+    this.#pool.on('remove', () => onBroken());
   }
 
   async identify(): Promise<SourceIdentity> {
@@ -196,12 +213,34 @@ class PostgresOutbox implements Outbox {
     return openHandover(this.#connection, name, signal);
   }
 
-  stream(name: string, acknowledged: bigint): Promise<OutboxStream> {
-    return openOutboxStream(this.#connection, name, acknowledged);
+  async stream(name: string, acknowledged: bigint): Promise<OutboxStream> {
+    const stream = await openOutboxStream(this.#connection, name, acknowledged);
+    try {
+      // Its connection is a new one: as long as those from before it live, it leads to the same database.
+      await this.#ask('looking whether it is the same database', 'SELECT');
+      return stream;
+    } catch (error) {
+      await stream.close();
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
     await this.#pool.end();
+  }
+
+  async #requireConnections(): Promise<void> {
+    this.#connected ??= this.#connectAll();
+    await this.#connected;
+    if (this.#broken !== null)
+      throw new Error(`the connection was lost: ${this.#broken.message}`, { cause: this.#broken });
+  }
+
+  async #connectAll(): Promise<void> {
+    const wanted = Array.from({ length: CONNECTIONS }, () => this.#pool.connect());
+    const made = await Promise.allSettled(wanted);
+    for (const one of made) if (one.status === 'fulfilled') one.value.release();
+    for (const one of made) if (one.status === 'rejected') throw one.reason;
   }
 
   async #ask<Row extends pg.QueryResultRow>(
@@ -210,6 +249,7 @@ class PostgresOutbox implements Outbox {
     values: unknown[] = [],
   ): Promise<Row[]> {
     try {
+      await this.#requireConnections();
       return (await this.#pool.query<Row>(text, values)).rows;
     } catch (error) {
       throw sourceFault(error, what);
@@ -220,6 +260,7 @@ class PostgresOutbox implements Outbox {
     let client: pg.PoolClient | undefined;
     let broken: Error | undefined;
     try {
+      await this.#requireConnections();
       client = await this.#pool.connect();
       return await readOutboxRows(client, query);
     } catch (error) {

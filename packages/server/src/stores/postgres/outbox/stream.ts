@@ -17,6 +17,11 @@ const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /** Milliseconds without news after which the server is asked how far it has read. */
 const NEWS_MS = 500;
 const START_MS_MAX = 30_000;
+/**
+ * Milliseconds in which the database gets the acknowledgement that it asks for. It asks before it stops, and waits as
+ * long as the connection lives: its stop must not hang on a log that is slow.
+ */
+const ANSWER_MS_MAX = 500;
 
 /** Everything up to `lsn` came before the row with the number `after`, counted from the stream's begin. */
 interface Mark {
@@ -153,6 +158,7 @@ export async function openOutboxStream(
 ): Promise<OutboxStream> {
   if (!/^[a-z0-9_]{1,63}$/.test(slot)) throw new RangeError(`no name of a slot: ${slot}`);
   const arrived = new Arrived();
+  let acknowledged = from;
   const service = new LogicalReplicationService(connection, {
     acknowledge: { auto: false, timeoutSeconds: 0 },
     flowControl: { enabled: true },
@@ -160,7 +166,18 @@ export async function openOutboxStream(
   const fail = (error: unknown) => arrived.fail(sourceFault(error, `streaming from the slot ${slot}`));
   service.on('error', fail);
   service.on('data', () => arrived.room());
-  service.on('heartbeat', (lsn: string) => arrived.mark(parseLsn(lsn)));
+  let awaited: { lsn: bigint; timer: NodeJS.Timeout } | null = null;
+  const hang = () => {
+    fail(
+      new Error('the database waits for an acknowledgement that can not be given yet; it may be stopping'),
+    );
+    void service.destroy();
+  };
+  service.on('heartbeat', (text: string, _timestamp: number, mustAnswer: boolean) => {
+    const lsn = parseLsn(text);
+    arrived.mark(lsn);
+    if (mustAnswer && lsn > acknowledged) awaited ??= { lsn, timer: setTimeout(hang, ANSWER_MS_MAX) };
+  });
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('it does not start')), START_MS_MAX);
     service.on('start', () => {
@@ -179,9 +196,12 @@ export async function openOutboxStream(
     await service.destroy();
     throw sourceFault(error, `streaming from the slot ${slot}`);
   });
-  let acknowledged = from;
   // The service adds one to what it is given; a commit that begins at the very end of the last would be passed over.
   const tell = (ask: boolean) => void service.acknowledge(formatLsn(acknowledged - 1n), ask);
+  const forget = () => {
+    clearTimeout(awaited?.timer);
+    awaited = null;
+  };
   return {
     async next(bounds) {
       if (!(await arrived.wait(NEWS_MS))) tell(true);
@@ -191,8 +211,10 @@ export async function openOutboxStream(
       if (lsn <= acknowledged) return;
       acknowledged = lsn;
       tell(false);
+      if (awaited !== null && lsn >= awaited.lsn) forget();
     },
     async close() {
+      forget();
       arrived.fail(new Error('it was closed'));
       await service.destroy();
     },

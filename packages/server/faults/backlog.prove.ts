@@ -1,0 +1,195 @@
+/**
+ * An outbox that fills while the log is down, and what the business feels of it. By hand:
+ *
+ *   node packages/server/faults/backlog.prove.ts [rows that wait, default 10,000,000]
+ *
+ * The application's database is a cluster of its own. Transfers run at a steady pace, each with its event, before the
+ * rows wait, while they do, and while they drain. Exits 1 when a row is missing, doubled or unsealed at the end, when
+ * slots are left full, or when the p99 of the transfers while rows wait is more than 10 % above what it was before.
+ */
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createAudit } from '@evident/sdk';
+import { pgDriver } from '@evident/sdk/drivers';
+import pg from 'pg';
+import { makeEvent } from '../bench/events.ts';
+import { lockDataDirectory, prepareDataDirectory } from '../src/stores/folder/data-lock.ts';
+import { EmbeddedPostgres } from '../src/stores/postgres/embedded/engine.ts';
+import { initOutbox } from '../src/stores/postgres/outbox/init.ts';
+import { makeServer, PROGRAM } from './server-process.ts';
+
+const ROWS_DEFAULT = 10_000_000;
+const STATEMENT_ROWS = 500;
+const ACCOUNTS = 10_000;
+const PER_SECOND = 200;
+const PACED_SECONDS = 30;
+const P99_GROWTH_MAX = 0.1;
+const SOURCE = 'bank';
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const number = (value: number): string => Math.round(value).toLocaleString('en');
+const say = (text: string): boolean => process.stdout.write(`${text}\n`);
+
+const rows = Number(process.argv[2] ?? ROWS_DEFAULT);
+const folder = realpathSync(mkdtempSync(join(tmpdir(), 'evident-backlog-')));
+const after: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true, maxRetries: 20 })];
+const context = { after: (step: () => unknown) => after.push(step) };
+
+/** Transfers at a steady pace; p50 and p99 in milliseconds. */
+async function pace(
+  pool: pg.Pool,
+  seconds: number,
+  until?: () => boolean,
+): Promise<{ p50: number; p99: number; count: number }> {
+  const audit = createAudit({ service: 'bank', tenant: 'acme', driver: pgDriver(pool) });
+  const times: number[] = [];
+  const running: Promise<unknown>[] = [];
+  const begun = performance.now();
+  for (let sent = 0; until === undefined ? sent < seconds * PER_SECOND : !until(); sent++) {
+    const due = begun + (sent * 1_000) / PER_SECOND;
+    const early = due - performance.now();
+    if (early > 0) await sleep(early);
+    const event = {
+      actor: { id: `usr_${sent % 500}`, type: 'user' as const },
+      action: 'transfer.create',
+      resource: { type: 'account', id: String(sent % ACCOUNTS) },
+    };
+    running.push(
+      audit
+        .capture(event, (tx) =>
+          tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [sent % ACCOUNTS]),
+        )
+        .then(() => times.push(performance.now() - due)),
+    );
+  }
+  await Promise.all(running);
+  times.sort((a, b) => a - b);
+  const at = (share: number) => times[Math.floor((times.length - 1) * share)];
+  return { p50: at(0.5), p99: at(0.99), count: times.length };
+}
+
+async function fill(connection: pg.ClientConfig, count: number): Promise<void> {
+  const client = new pg.Client(connection);
+  await client.connect();
+  const values = Array.from(
+    { length: STATEMENT_ROWS },
+    (_, row) => `($${row * 3 + 1}, 'acme', 'audit.event', $${row * 3 + 2}, 1, NULL, $${row * 3 + 3})`,
+  );
+  const text = `INSERT INTO evident_outbox.events (event_id, tenant, type, key, schema, meta, body) VALUES ${values.join(',')}`;
+  for (let done = 0; done < count; done += STATEMENT_ROWS) {
+    const events = Array.from({ length: STATEMENT_ROWS }, makeEvent);
+    await client.query({
+      name: 'fill',
+      text,
+      values: events.flatMap(({ id, key, body }) => [id, key, body]),
+    });
+  }
+  await client.end();
+}
+
+async function main(): Promise<boolean> {
+  const dataDir = prepareDataDirectory(join(folder, 'bank'));
+  const lock = lockDataDirectory(dataDir);
+  const engine = new EmbeddedPostgres({ dataDir, logger: quiet });
+  await engine.start();
+  after.push(async () => {
+    await engine.stop();
+    lock.release();
+  });
+  const connection = engine.connection();
+  const pool = new pg.Pool({ ...connection, max: 16 });
+  pool.on('error', () => undefined);
+  after.push(() => pool.end());
+  const client = await pool.connect();
+  await initOutbox(client, { slots: 16, slotSeconds: 20 });
+  await client.query(
+    `CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL);
+     INSERT INTO accounts SELECT g, 0 FROM generate_series(0, ${ACCOUNTS - 1}) g`,
+  );
+
+  say(`transfers at ${PER_SECOND} a second, each with its event; ${number(rows)} rows shall wait`);
+  await pace(pool, 5);
+  const before = await pace(pool, PACED_SECONDS);
+  say(`before      p50 ${before.p50.toFixed(2)} ms, p99 ${before.p99.toFixed(2)} ms`);
+  let begun = performance.now();
+  await fill(connection, rows);
+  await client.query('CHECKPOINT');
+  say(`filled in ${number((performance.now() - begun) / 1_000)} s; the log is down`);
+  const waiting = await pace(pool, PACED_SECONDS);
+  const full = await client.query<{ bytes: string }>('SELECT bytes FROM evident_outbox.pressure()');
+  say(
+    `waiting     p50 ${waiting.p50.toFixed(2)} ms, p99 ${waiting.p99.toFixed(2)} ms; the outbox takes ${number(Number(full.rows[0].bytes) / 2 ** 20)} MiB`,
+  );
+
+  const server = makeServer(context, { environment: { EVIDENT_OUTBOX_BANK: urlOf(connection) } });
+  await server.start();
+  const log = new pg.Client(server.postgres);
+  await log.connect();
+  await log.query("SELECT evident.register_source($1, 'audit', NULL, 'polling')", [SOURCE]);
+  begun = performance.now();
+  const count = async (): Promise<number> =>
+    Number((await log.query("SELECT count(*) FROM evident.identities WHERE tenant = 'acme'")).rows[0].count);
+  let drained = false;
+  let written = 5 * PER_SECOND + before.count + waiting.count + rows;
+  const draining = pace(pool, 0, () => drained).then((result) => {
+    written += result.count;
+    return result;
+  });
+  while ((await cursorOf(log)) < BigInt(rows)) await sleep(1_000);
+  const seconds = (performance.now() - begun) / 1_000;
+  drained = true;
+  const meanwhile = await draining;
+  say(
+    `drained in ${number(seconds)} s: ${number(rows / seconds)} rows/s; p50 ${meanwhile.p50.toFixed(2)} ms, p99 ${meanwhile.p99.toFixed(2)} ms meanwhile`,
+  );
+  while ((await count()) < written) await sleep(500);
+  const exact = (await count()) === written;
+  say(
+    `${number(written)} events written, ${number(await count())} in the log${exact ? '' : ': NOT THE SAME'}`,
+  );
+  let bytes = Number.POSITIVE_INFINITY;
+  const late = performance.now() + 120_000;
+  while (bytes > 64 * 2 ** 20 && performance.now() < late) {
+    await sleep(1_000);
+    bytes = Number((await client.query('SELECT bytes FROM evident_outbox.pressure()')).rows[0].bytes);
+  }
+  say(`the outbox takes ${number(bytes / 2 ** 20)} MiB again`);
+  client.release();
+  await log.end();
+  const { code } = await runVerify(server.dataDir);
+  say(`verify: exit code ${code}`);
+  const verified = code === 0;
+  const growth = waiting.p99 / before.p99 - 1;
+  say(`p99 while rows wait: ${(growth * 100).toFixed(1)} % beside before`);
+  return exact && verified && bytes <= 64 * 2 ** 20 && growth <= P99_GROWTH_MAX;
+}
+
+function urlOf({ user, password, database, host, port }: pg.ClientConfig): string {
+  return `postgresql://${user}:${encodeURIComponent(String(password))}@/${database}?host=${encodeURIComponent(String(host))}&port=${port}`;
+}
+
+/** No bound of time: it reads all of it. */
+async function runVerify(dataDir: string): Promise<{ code: number | null }> {
+  const child = spawn(process.execPath, [PROGRAM, 'verify', '--data', dataDir], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  return { code: await new Promise((resolve) => child.once('exit', resolve)) };
+}
+
+/** The id of the row that was relayed last. */
+async function cursorOf(log: pg.Client): Promise<bigint> {
+  const { rows: found } = await log.query<{ id: string | null }>(
+    "SELECT state #>> '{row,id}' AS id FROM evident.sources WHERE source = $1",
+    [SOURCE],
+  );
+  return BigInt(found[0]?.id ?? 0);
+}
+
+try {
+  process.exitCode = (await main()) ? 0 : 1;
+} finally {
+  for (const step of after.reverse()) await step();
+}
