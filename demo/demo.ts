@@ -1,7 +1,7 @@
 /**
  * Shows what tampering Evident makes evident, and what not: a real log in a temporary folder, attacked in ten ways.
  *
- *   npm run demo            20,000 events
+ *   npm run demo:tampering  20,000 events
  *   node demo/demo.ts 1000  fewer
  *
  * Exit code 0 only if every attack that has to be found was found where it was made, and every one that is said not

@@ -16,6 +16,7 @@ const FILE_MS_MAX = 15 * 60 * 1_000;
 const FOLDERS = [
   'packages/*/{src,contract,faults,simulation,bench,generate,test}/**/*.test.ts',
   'demo/**/*.test.ts',
+  'examples/*/{src,test}/**/*.test.ts',
   '*.test.ts',
 ];
 

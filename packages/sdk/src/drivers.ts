@@ -12,8 +12,10 @@ export interface PgClient {
 
 /** What is used of a pool of `pg`. */
 export interface PgPool extends PgClient {
-  connect(): PromiseLike<PgClient & { release(error?: Error | boolean): void }>;
+  connect(done: (error: Error | undefined, client?: PooledClient) => void): void;
 }
+
+type PooledClient = PgClient & { release(error?: Error | boolean): void };
 
 /**
  * For `pg`: the transaction is the client on which the caller has sent BEGIN.
@@ -28,12 +30,9 @@ export function pgDriver(pool: PgPool): OutboxDriver<PgClient> {
       return tx.query(text, values as unknown[]);
     },
     async transaction(fn) {
-      const client = await pool.connect();
+      const client = await takeClient(pool);
       // A connection whose state nobody knows goes out of the pool: the next user must not inherit a transaction.
       let isBroken = false;
-      // A client that is taken out of the pool and loses its server emits an error that would end the process; the
-      // statement under way rejects all the same.
-      client.on?.('error', ignore);
       try {
         await client.query('BEGIN');
         const value = await fn(client);
@@ -59,6 +58,24 @@ export function pgDriver(pool: PgPool): OutboxDriver<PgClient> {
       return ((await pool.query(text)) as { rows: object[] }).rows;
     },
   };
+}
+
+/**
+ * A client that is taken out of the pool and loses its server emits an error that would end the process; the statement
+ * under way rejects all the same. Its listener is there before the pool has let go of it: by a promise it would come a
+ * moment later, and the server's last word may lie in the same piece of the stream.
+ */
+function takeClient(pool: PgPool): Promise<PooledClient> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (client === undefined) {
+        reject(error);
+        return;
+      }
+      client.on?.('error', ignore);
+      resolve(client);
+    });
+  });
 }
 
 const ignore = (): void => undefined;

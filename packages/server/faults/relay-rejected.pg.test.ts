@@ -188,7 +188,7 @@ async function relayAll(t: TestContext, options: SceneOptions): Promise<void> {
   await checkAll(scene, taken, rejected, plain);
 
   // The database is not the one known before: everything is read again.
-  await scene.admin.query('UPDATE evident_outbox.heartbeat SET token = gen_random_uuid(), previous = NULL');
+  await scene.admin.query('UPDATE evident_outbox.heartbeat SET tokens = ARRAY[gen_random_uuid()]');
   const second = scene.relay();
   await until('everything to be a repeat', () => second.repeats >= all.length + plain.length);
   await second.stop();
@@ -213,7 +213,7 @@ describe('rows that may not be records as they are', () => {
     await until('both bodies', async () => (await scene.relayed()).length >= 2);
     await until('the repeats', () => relay.repeats >= 3);
     await relay.stop();
-    await scene.admin.query('UPDATE evident_outbox.heartbeat SET token = gen_random_uuid(), previous = NULL');
+    await scene.admin.query('UPDATE evident_outbox.heartbeat SET tokens = ARRAY[gen_random_uuid()]');
     const next = scene.relay();
     await until('all to be repeats', () => next.repeats >= 5);
     await next.stop();

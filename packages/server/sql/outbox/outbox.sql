@@ -49,10 +49,10 @@ CREATE SEQUENCE IF NOT EXISTS evident_outbox.row_id AS bigint;
 
 -- What the relay leaves here to know this database by: a copy that is put back holds older tokens.
 CREATE TABLE IF NOT EXISTS evident_outbox.heartbeat (
-  one      boolean PRIMARY KEY DEFAULT true CHECK (one),
-  token    uuid,
-  previous uuid,
-  beat_at  timestamptz
+  one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+  -- The newest first. Many, because a relay that dies before it has stored its token leaves one for nothing.
+  tokens  uuid[] NOT NULL DEFAULT '{}',
+  beat_at timestamptz
 );
 INSERT INTO evident_outbox.heartbeat (one) SELECT true WHERE NOT EXISTS (SELECT FROM evident_outbox.heartbeat);
 
@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS evident_outbox.shape (
 
 CREATE OR REPLACE FUNCTION evident_outbox.beat(p_token uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE evident_outbox.heartbeat SET previous = token, token = p_token, beat_at = clock_timestamp()
+  UPDATE evident_outbox.heartbeat SET tokens = (p_token || tokens)[:16], beat_at = clock_timestamp()
 $$;
 
 -- slot, xid, id and written_at come from their defaults alone: nobody is granted INSERT on them. A forged xid

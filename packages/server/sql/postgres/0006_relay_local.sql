@@ -116,7 +116,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
   found boolean;
 BEGIN
-  SELECT EXISTS (SELECT FROM evident_outbox.heartbeat h WHERE p_token IN (h.token, h.previous))
+  SELECT EXISTS (SELECT FROM evident_outbox.heartbeat h WHERE p_token = ANY (h.tokens))
          AND has_table_privilege('evident_outbox.events', 'SELECT')
     INTO found;
   RETURN found;

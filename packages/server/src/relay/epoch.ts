@@ -45,8 +45,9 @@ export async function strangenessOf(
 }
 
 /**
- * Leaves a token beside the one that the stored state names. The database keeps two, and its newest may be of a relay
- * that died before it stored it: two such in a row would push the stored one out, and make the database a strange one.
+ * Leaves a token beside the one that the stored state names. The database keeps few, and its newest may be of
+ * relays that died before they stored them: together they could push the stored one out, and make the database a
+ * strange one.
  *
  * @param stored of the state by which this database was recognised: to write it again proves nothing new
  */

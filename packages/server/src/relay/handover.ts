@@ -35,7 +35,7 @@ export async function finishHandover(
   token: string,
 ): Promise<Source> {
   await leaveToken(outbox, token, state.token);
-  // Stored at once: the source keeps two tokens, and another relay that has lost its claim may leave one as well.
+  // Stored at once: the source keeps few tokens, and another relay that has lost its claim may leave some as well.
   let current = await relayRows(deps, source, { ...state, token }, []);
   let at = state.done;
   let row = state.row;

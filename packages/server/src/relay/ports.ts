@@ -103,8 +103,9 @@ export interface Pressure {
 /** The outbox, over one connection or few. Every method throws source-unavailable when the database can't be asked. */
 export interface Outbox {
   identify(): Promise<SourceIdentity>;
-  /** Writes a token into the database; it keeps this one and the one before. Also keeps its write-ahead log moving. */
+  /** Writes a token into the database, which keeps the newest few. Also keeps its write-ahead log moving. */
   beat(token: string): Promise<void>;
+  /** The newest first. */
   tokens(): Promise<readonly string[]>;
   /** The row at a place, or null; `open` while a transaction of that xid is not over, and hides what it has written. */
   readRow(place: RowPlace): Promise<OutboxRow | 'open' | null>;

@@ -7,13 +7,22 @@
 import { EvidentError } from '@evident/core/errors.ts';
 import { type Alert, AlertBoard } from './alerts.ts';
 import { SlotEmptier } from './empty-slots.ts';
-import { beginEpoch, strangenessOf } from './epoch.ts';
+import { beginEpoch, leaveToken, strangenessOf } from './epoch.ts';
 import { beginHandover, finishHandover, slotName } from './handover.ts';
 import { pollUntilEmpty, sweepOnce } from './poll.ts';
-import type { Emptied, Handover, Outbox, OutboxStream, Pressure, SlotState, Source } from './ports.ts';
+import type {
+  Emptied,
+  Handover,
+  Outbox,
+  OutboxStream,
+  Pressure,
+  RowPlace,
+  SlotState,
+  Source,
+} from './ports.ts';
 import { proposeEpoch } from './propose-row.ts';
 import { type RelayReport, type RelayRowsDeps, relayRows } from './relay-rows.ts';
-import type { RelayState } from './state.ts';
+import { comparePlaces, FIRST_PLACE, type RelayState } from './state.ts';
 import { StreamRelay, type WalState } from './stream.ts';
 
 export interface RelayDeps extends RelayRowsDeps {
@@ -65,6 +74,8 @@ interface Work {
   source: Source;
   state: RelayState;
   stream: { relay: StreamRelay; stream: OutboxStream } | null;
+  /** Where polling stood when it left its last token. */
+  proved: RowPlace;
   /** A slot in the making; null when none is. */
   handover: HandoverAttempt | null;
   careAt: number;
@@ -171,12 +182,22 @@ export class Relay {
     const isLocal = (await this.#deps.local?.isLocal(await outbox.tokens())) ?? false;
     const careAt = Number.NEGATIVE_INFINITY;
     const state = known.state as RelayState;
-    return { outbox, emptier, isLocal, source: known, state, stream: null, handover: null, careAt };
+    return {
+      outbox,
+      emptier,
+      isLocal,
+      source: known,
+      state,
+      stream: null,
+      proved: FIRST_PLACE,
+      handover: null,
+      careAt,
+    };
   }
 
   /**
-   * A relay that died after it left a token, and before it stored it: that token is stored now. The source keeps two;
-   * if the next one were left on top of it, a second death there would make the database look like another one.
+   * A relay that died after it left a token, and before it stored it: that token is stored now. The source keeps few:
+   * left on top of one another by relays that die there, they would make the database look like another one.
    */
   async #adoptToken(outbox: Outbox, source: Source, state: RelayState): Promise<Source> {
     const [token] = await outbox.tokens();
@@ -199,6 +220,20 @@ export class Relay {
   #take(work: Work, source: Source): void {
     work.source = source;
     work.state = source.state as RelayState;
+  }
+
+  /**
+   * Leaves a token behind the place that polling has come to. The row at that place alone does not prove it: a copy of
+   * the files may hold it, and beside it a prepared transaction of a lower xid that was rolled back since, was passed
+   * over, and can be committed in the copy.
+   */
+  async #proveDone(work: Work): Promise<void> {
+    const { state } = work;
+    if (state.mode !== 'polling' || comparePlaces(state.done, work.proved) === 0) return;
+    const token = this.#deps.randomId();
+    await leaveToken(work.outbox, token, state.token);
+    this.#take(work, await relayRows(this.#deps, work.source, { ...state, token }, []));
+    work.proved = state.done;
   }
 
   async #pollTurn(work: Work, state: Extract<RelayState, { mode: 'polling' }>): Promise<void> {
@@ -303,6 +338,7 @@ export class Relay {
     if (fresh.version !== work.source.version)
       throw new EvidentError('cursor-moved', `the cursor of ${this.name} was moved by another relay`);
     work.source = { ...fresh, state: work.state };
+    await this.#proveDone(work);
     const { source, slots } = await work.emptier.pass(work.source, work.state);
     this.#take(work, source);
     work.stream?.relay.adopt(source);

@@ -112,3 +112,33 @@ it('acknowledges a copy that was put back no further than the copy itself has co
   assert.equal(state.partitions[0].records.length, 3);
   assert.equal((await outbox.read({ xid: 0n, id: 0n }, BOUNDS)).length, 3);
 });
+
+it('knows its database again, though relays died again and again before they stored the token that they left', async () => {
+  const { database, read, stream } = await makeRelay();
+  for (let deaths = 0; deaths < 4; deaths++) {
+    const relay = await stream();
+    // Reads the horizon; passes it, and leaves a token that is not stored yet.
+    await relay.step();
+    await relay.step();
+  }
+  const outbox = new MemoryOutbox(database);
+  const known = (await read()).state as WalState;
+  assert.notEqual((await outbox.tokens())[0], known.token);
+  assert.equal(await strangenessOf(outbox, await outbox.identify(), known), null);
+});
+
+it('waits with its judgement while the row of the cursor is committed and not visible', async () => {
+  const { database, read, stream } = await makeRelay();
+  const transaction = database.begin();
+  const said = { tenant: 'acme', type: 'note', key: 'acme/1', schema: 0, meta: null };
+  database.insert(transaction, { ...said, eventId: randomUUID(), body: encodeUtf8('{}') });
+  database.writeCommit(transaction);
+  await (await stream()).step();
+  const known = (await read()).state as WalState;
+  assert.equal(known.row?.xid, transaction.xid);
+  const outbox = new MemoryOutbox(database);
+  const identity = await outbox.identify();
+  await assert.rejects(strangenessOf(outbox, identity, known), { code: 'source-unavailable' });
+  database.finishCommit(transaction);
+  assert.equal(await strangenessOf(outbox, identity, known), null);
+});

@@ -75,11 +75,11 @@ class PostgresOutbox implements Outbox {
   }
 
   async tokens(): Promise<readonly string[]> {
-    const rows = await this.#ask<{ token: string | null; previous: string | null }>(
+    const [row] = await this.#ask<{ tokens: string[] }>(
       'reading tokens',
-      'SELECT token, previous FROM evident_outbox.heartbeat',
+      'SELECT tokens FROM evident_outbox.heartbeat',
     );
-    return rows.flatMap(({ token, previous }) => [token, previous].filter((one) => one !== null));
+    return row.tokens;
   }
 
   async readRow(place: RowPlace): Promise<OutboxRow | 'open' | null> {
