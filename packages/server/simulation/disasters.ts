@@ -8,6 +8,7 @@ interface Copy {
   readonly logs: ReadonlyMap<string, MemoryLogState>;
   readonly stored: World['durable']['heads']['stored'];
   readonly tiles: World['durable']['tiles'];
+  readonly sources: World['durable']['sources'];
 }
 
 export class Disasters {
@@ -69,6 +70,7 @@ export class Disasters {
     }
     world.coverage.note(withTiles ? 'put back: with tiles' : 'put back: database alone');
     restoreCopy(world, this.#copy, withTiles);
+    world.claims.clear();
     world.copies++;
     world.trace.note(`the database is put back${withTiles ? ' with its tiles' : ''}`);
     for (const stage of this.#stages) stage.putBack?.(world);
@@ -115,7 +117,12 @@ function change(
 function takeCopy({ durable, trace }: World): Copy {
   trace.note('a copy of the database is taken');
   const logs = new Map([...durable.logs].map(([name, state]) => [name, copyLog(state)]));
-  return { logs, stored: new Map(durable.heads.stored), tiles: new Map(durable.tiles) };
+  const sources = copySources(durable.sources);
+  return { logs, stored: new Map(durable.heads.stored), tiles: new Map(durable.tiles), sources };
+}
+
+function copySources(sources: World['durable']['sources']): World['durable']['sources'] {
+  return new Map([...sources].map(([name, source]) => [name, { ...source }]));
 }
 
 /** Records and identities are never changed once stored, so the lists are copied, and not what is in them. */
@@ -138,6 +145,7 @@ function restoreCopy({ durable }: World, copy: Copy, withTiles: boolean): void {
     replace(state.reused, older.reused);
   }
   replace(durable.heads.stored, copy.stored);
+  replace(durable.sources, copySources(copy.sources));
   if (withTiles) replace(durable.tiles, copy.tiles);
 }
 

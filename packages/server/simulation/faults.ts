@@ -10,11 +10,12 @@ import type { World } from './world.ts';
 
 type When = 'before' | 'during' | 'after';
 
-/** Operations that do not go through the database. */
-const OUTSIDE = /^(?:tiles|signer|objects)\./;
+/** Operations that do not go through the log's database. */
+const OUTSIDE = /^(?:tiles|signer|objects|outbox)\./;
 
-/** Operations that a run seldom gets to: they fail more often. */
-const RARE = /^(?:heads\.stop|heads\.markListed|tiles\.read)$/;
+/** Operations that a run seldom gets to, or on which much hangs: they fail more often. */
+const RARE =
+  /^(?:heads\.stop|heads\.markListed|tiles\.read|relay\.relay|outbox\.(?:horizon|stream|dropSlot|createSlot))$/;
 
 export class Faults {
   readonly #world: World;
@@ -70,11 +71,14 @@ export class Faults {
 }
 
 function fault(operation: string, when: When, why: string): EvidentError {
+  const isAppend = operation.startsWith('append') || operation === 'relay.relay';
   const code =
-    operation.startsWith('append') && when === 'after'
+    isAppend && when === 'after'
       ? 'outcome-unknown'
-      : OUTSIDE.test(operation)
-        ? 'data-unwritable'
-        : 'log-unavailable';
+      : operation.startsWith('outbox.')
+        ? 'source-unavailable'
+        : OUTSIDE.test(operation)
+          ? 'data-unwritable'
+          : 'log-unavailable';
   return new EvidentError(code, `${operation}: ${why} ${when} its effect`);
 }

@@ -1,9 +1,12 @@
 /** Guards of the source, taken away one at a time: the simulation must find each. */
 
+import type { CaptureProfile, Profile } from './profile.ts';
 import type { Replacement } from './source.ts';
 
 export interface Mutant {
   readonly what: string;
+  /** Which seeds can find it: the others of the same range are passed over. Absent: every seed. */
+  readonly isFoundIn?: (profile: Profile) => boolean;
   readonly replacements: readonly Replacement[];
 }
 
@@ -12,6 +15,32 @@ const STORES = 'src/stores/memory/seal-stores.ts';
 const WRITE_TILES = '  await deps.tiles.write(growths.map(({ tiles }) => tiles));\n';
 const CONTRADICTS = '  const signed = `a head of size ';
 const STORE_HEADS = '  const stored = await deps.heads.store(sealer.log.name, moves);\n';
+const EPOCH = 'src/relay/epoch.ts';
+const STREAM = 'src/relay/stream.ts';
+const OUTBOX = 'src/stores/memory/outbox.ts';
+const RELAY_LOG = 'src/stores/memory/relay.ts';
+const MOVED_ON = {
+  file: 'src/relay/relay.ts',
+  text: 'if (slot.confirmed > state.through)',
+  by: 'if (slot.confirmed < 0n)',
+};
+const STORE_ROWS = 'if (rows.length > 0 || isDue) await this.#store(rows);';
+const ACKNOWLEDGE = 'this.#stream.acknowledge(this.#stored);';
+const LOCK = 'const isLocked = this.#database.isFree(slot);';
+const LOOK = 'const look = this.#database.lookAt(slot, done, row, restored);';
+const CLAIM = 'if (claims.get(name)?.isOpen) return null;';
+const COMPARE = 'if (held.version !== version || held.state !== before)';
+
+const captures =
+  (is: (capture: CaptureProfile) => boolean) =>
+  ({ capture }: Profile): boolean =>
+    capture !== null && is(capture);
+const inCapture = captures(() => true);
+const inStream = captures(({ mode }) => mode !== 'polling');
+const inSwitches = captures(({ mode }) => mode === 'both');
+const inPairs = captures(({ relays }) => relays > 1);
+const inCopies = captures(({ disaster }) => disaster === 'file copy');
+const inPolledCopies = captures(({ disaster, mode }) => disaster === 'file copy' && mode !== 'wal');
 
 export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'no-fence': {
@@ -54,6 +83,132 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         file: STORES,
         text: 'const whole = hole < 0 ? records : records.slice(0, hole);',
         by: 'const whole = records;',
+      },
+    ],
+  },
+  'no-horizon': {
+    what: 'polling takes what is visible, whatever is still open',
+    isFoundIn: inCapture,
+    replacements: [{ file: OUTBOX, text: 'row.xid < xmin;', by: 'row.xid < xmin || row.xid >= 0n;' }],
+  },
+  'never-strange': {
+    what: 'every database is the one that the relay knows',
+    isFoundIn: inCopies,
+    replacements: [
+      {
+        file: 'src/relay/relay.ts',
+        text: 'source.state === null ? null : await strangenessOf(outbox, identity, source.state);',
+        by: 'null;',
+      },
+    ],
+  },
+  'no-token': {
+    what: 'a database without the token is the one that the relay knows',
+    isFoundIn: inCopies,
+    replacements: [
+      {
+        file: EPOCH,
+        text: 'if (!(await outbox.tokens()).includes(state.token)) {',
+        by: "if (state.token === '') {",
+      },
+    ],
+  },
+  'no-row': {
+    what: 'a database without the row of the cursor is the one that the relay knows',
+    isFoundIn: inPolledCopies,
+    replacements: [{ file: EPOCH, text: 'if (state.row === null) return null;', by: 'return null;' }],
+  },
+  'row-unseen-is-strange': {
+    what: 'a row that the write-ahead log brought before others see it makes the database a strange one',
+    isFoundIn: inStream,
+    replacements: [
+      {
+        file: EPOCH,
+        text: "if (row === 'open') {",
+        by: "if (row === 'open') return 'it does not show the row'; if (row === undefined) {",
+      },
+    ],
+  },
+  'look-before-lock': {
+    what: 'a slot is looked at before it is locked',
+    isFoundIn: inCapture,
+    replacements: [
+      { file: OUTBOX, text: LOOK, by: '' },
+      { file: OUTBOX, text: LOCK, by: `${LOOK} await this.#calls.wait('emptySlot.part'); ${LOCK}` },
+    ],
+  },
+  'emptied-unsealed': {
+    what: 'a slot is emptied of rows that are in the log and not sealed',
+    isFoundIn: inCapture,
+    replacements: [
+      {
+        file: 'src/relay/empty-slots.ts',
+        text: 'return next.every((position, partition) => sealed[partition] >= position);',
+        by: 'return next.length >= sealed.length;',
+      },
+    ],
+  },
+  'acknowledged-early': {
+    what: 'the slot is acknowledged before the log has the rows, and nobody asks where it stands',
+    isFoundIn: inStream,
+    replacements: [
+      MOVED_ON,
+      { file: STREAM, text: STORE_ROWS, by: `this.#stream.acknowledge(this.#through); ${STORE_ROWS}` },
+    ],
+  },
+  'acknowledged-unstored': {
+    what: 'the slot is acknowledged beyond what the stored cursor says',
+    isFoundIn: inStream,
+    replacements: [{ file: STREAM, text: ACKNOWLEDGE, by: 'this.#stream.acknowledge(this.#through);' }],
+  },
+  'handover-unread': {
+    what: 'the stream begins, and what its slot begins behind is not read',
+    isFoundIn: inStream,
+    replacements: [
+      {
+        file: 'src/relay/handover.ts',
+        text: 'const rows = await handover.read(at, BATCH);',
+        by: 'const rows = [];',
+      },
+    ],
+  },
+  'left-beyond-horizon': {
+    what: 'polling goes on behind the last streamed row, and not from the horizon',
+    isFoundIn: inSwitches,
+    replacements: [
+      {
+        file: 'src/relay/relay.ts',
+        text: "{ mode: 'polling', epoch, identity, token, row, done }",
+        by: "{ mode: 'polling', epoch, identity, token, row, done: row ?? done }",
+      },
+    ],
+  },
+  'cursor-unguarded': {
+    what: 'two relays work at once, and neither looks whether the other has moved the cursor',
+    isFoundIn: inPairs,
+    replacements: [
+      { file: RELAY_LOG, text: CLAIM, by: '' },
+      { file: RELAY_LOG, text: COMPARE, by: 'if (held.version < 0n)' },
+    ],
+  },
+  'cursor-uncompared': {
+    what: 'a relay that has lost its right goes on, and does not look whether another has moved the cursor',
+    isFoundIn: inPairs,
+    replacements: [{ file: RELAY_LOG, text: COMPARE, by: 'if (held.version < 0n)' }],
+  },
+  unclaimed: {
+    what: 'two relays work at once, and compare the cursor',
+    isFoundIn: inPairs,
+    replacements: [{ file: RELAY_LOG, text: CLAIM, by: '' }],
+  },
+  'reused-refused': {
+    what: 'a row whose identity is known with another body is left out of the log',
+    isFoundIn: inCapture,
+    replacements: [
+      {
+        file: 'src/relay/propose-row.ts',
+        text: "jsonBodyForm(row.body), from, 'take')",
+        by: "jsonBodyForm(row.body), from, 'refuse')",
       },
     ],
   },

@@ -2,7 +2,7 @@
 
 import { toHex } from '@evident/core/bytes.ts';
 import { EvidentError } from '@evident/core/errors.ts';
-import type { ObjectStore } from '../src/ingest/ingest.ts';
+import type { ObjectStore } from '../src/log/propose.ts';
 import type { HeadMove, Signature, TileWrite } from '../src/seal/ports.ts';
 import type { MemoryLogHooks } from '../src/stores/memory/log.ts';
 import { MemoryHeadStore, MemorySigner, MemoryTileStore } from '../src/stores/memory/seal-stores.ts';

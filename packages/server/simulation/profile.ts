@@ -17,16 +17,55 @@ export interface Profile {
   readonly wildClock: boolean;
   /** What goes wrong beyond crashes, once in a run. */
   readonly disaster: 'none' | 'put back' | 'attack';
+  /** Absent: an installation without a source. */
+  readonly capture: CaptureProfile | null;
   /** Turns in which faults happen; then everything is restarted and must settle. */
   readonly stormTurns: number;
 }
 
+/** An application with an outbox, and its relays. */
+export interface CaptureProfile {
+  readonly sessions: number;
+  readonly transactionsEach: number;
+  readonly relays: number;
+  readonly ringSlots: number;
+  /** Microseconds of the simulated clock that one slot of the ring is written to. */
+  readonly slotUs: number;
+  /** Milliseconds that the relay's clock moves in a turn: how often it looks after things. */
+  readonly turnMs: number;
+  readonly mode: 'polling' | 'wal' | 'both';
+  /** What becomes of the application's database, once or twice in a run. */
+  readonly disaster: 'none' | 'restart' | 'file copy' | 'dump' | 'promote';
+  /** Of 100 transactions: how many write nothing to the outbox, and use up an xid all the same. */
+  readonly quietPercent: number;
+  readonly slotFaults: boolean;
+  readonly claimsBreak: boolean;
+}
+
+function drawCapture(random: Random): CaptureProfile {
+  return {
+    sessions: random.between(2, 4),
+    transactionsEach: random.between(8, 24),
+    relays: random.pick([1, 1, 2]),
+    ringSlots: random.between(4, 6),
+    slotUs: random.pick([30_000, 60_000, 200_000]),
+    turnMs: random.pick([2, 10, 40]),
+    mode: random.pick(['polling', 'wal', 'wal', 'both', 'both']),
+    disaster: random.pick(['none', 'restart', 'file copy', 'file copy', 'file copy', 'dump', 'promote']),
+    quietPercent: random.pick([0, 20, 80]),
+    slotFaults: random.chance(1, 4),
+    claimsBreak: random.chance(1, 3),
+  };
+}
+
+/** The first that a seed decides. */
 export function drawProfile(random: Random): Profile {
   const rough = random.below(3);
   const prefill = random.chance(1, 12) ? random.between(270, 540) : 0;
+  const capture = prefill === 0 && random.chance(2, 3) ? drawCapture(random) : null;
   return {
     partitions: prefill > 0 ? 1 : random.between(1, 3),
-    writers: random.between(1, 3),
+    writers: capture === null ? random.between(1, 3) : 1,
     requestsEach: random.between(2, 5),
     sealers: random.pick([1, 2, 2]),
     prefill,
@@ -36,6 +75,7 @@ export function drawProfile(random: Random): Profile {
     restartStorms: random.chance(1, 5),
     wildClock: random.chance(1, 3),
     disaster: random.pick(['none', 'none', 'put back', 'put back', 'attack']),
-    stormTurns: random.between(150, 500),
+    capture,
+    stormTurns: capture === null ? random.between(150, 500) : random.between(400, 1_200),
   };
 }

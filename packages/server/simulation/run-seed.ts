@@ -1,8 +1,11 @@
 /** One run: a function of its seed. */
 
+import { ApplicationDisasters } from './application-disasters.ts';
 import { Disasters } from './disasters.ts';
+import { CaptureStage } from './stages/capture.ts';
 import { IngestStage } from './stages/ingest.ts';
 import { LogStage } from './stages/log.ts';
+import { RelayStage } from './stages/relay.ts';
 import { SealStage } from './stages/seal.ts';
 import { Violation } from './violation.ts';
 import { type Stage, World } from './world.ts';
@@ -44,9 +47,12 @@ export async function runSeed(seed: number, traceLines = 40): Promise<SeedResult
 async function live(world: World): Promise<void> {
   const ingest = new IngestStage();
   const seal = new SealStage();
+  const capture = new CaptureStage();
+  const relay = new RelayStage(capture);
   // The log's own check comes first: the others rely on the histories that it keeps.
-  const stages: Stage[] = [new LogStage(ingest), ingest, seal];
+  const stages: Stage[] = [new LogStage(ingest, relay.relayed), ingest, seal, capture, relay];
   const disasters = new Disasters(world, stages);
+  const applicationDisasters = new ApplicationDisasters(world);
   const check = (): void => {
     for (const stage of stages) stage.check?.(world);
   };
@@ -58,18 +64,26 @@ async function live(world: World): Promise<void> {
     world.passTime();
   };
   world.phase = 'calm';
-  for (let turn = 0; turn < CALM_TURNS_MAX && !isPrefilled(world); turn++) await pass();
+  for (let turn = 0; turn < CALM_TURNS_MAX && !(isPrefilled(world) && relay.isReady(world)); turn++)
+    await pass();
   world.phase = 'storm';
+  world.isBegun = true;
   world.trace.note('storm');
   for (let turn = 0; turn < world.profile.stormTurns; turn++) {
     await pass();
     disasters.strike(turn);
+    applicationDisasters.strike(turn);
   }
   world.phase = 'calm';
   world.trace.note('calm');
   world.restart(() => true);
-  for (let turn = 0; turn < CALM_TURNS_MAX && !ingest.done; turn++) await pass();
-  if (!ingest.done) throw new Violation('progress', 'without faults the callers are never done');
+  const isDone = (): boolean => ingest.done && capture.done && relay.isDone(world);
+  for (let turn = 0; turn < CALM_TURNS_MAX && !isDone(); turn++) await pass();
+  if (!isDone())
+    throw new Violation(
+      'progress',
+      `without faults this never ends: ${relay.waitsFor(world) ?? 'the callers'}`,
+    );
   world.phase = 'end';
   world.trace.note('end');
   await world.runOut(CALM_TURNS_MAX, check);

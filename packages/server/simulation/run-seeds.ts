@@ -7,6 +7,8 @@
 
 import { Coverage } from './coverage.ts';
 import { MUTANTS } from './mutants.ts';
+import { drawProfile } from './profile.ts';
+import { Random } from './random.ts';
 import type { SeedResult } from './run-seed.ts';
 import { replaceSource, SMALL_BOUNDS } from './source.ts';
 
@@ -35,11 +37,14 @@ async function runRange(first: number, last: number): Promise<RangeResult> {
   const coverage = new Coverage();
   let turns = 0;
   let repeatable = true;
+  const isFoundIn = MUTANTS[mutant ?? '']?.isFoundIn ?? (() => true);
   for (let seed = first; seed <= last; seed++) {
+    if (!isFoundIn(drawProfile(new Random(seed)))) continue;
     const result = await runSeed(seed);
     turns += result.turns;
     coverage.add(result.coverage);
-    if (seed < first + REPEATED) repeatable &&= (await runSeed(seed)).hash === result.hash;
+    if (mutant === undefined && seed < first + REPEATED)
+      repeatable &&= (await runSeed(seed)).hash === result.hash;
     if (result.violation !== null)
       return { seeds: seed - first + 1, turns, coverage: [...coverage.counts], failed: result, repeatable };
   }

@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { it } from 'node:test';
+import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Coverage } from './coverage.ts';
 import { MUTANTS } from './mutants.ts';
@@ -80,16 +80,18 @@ if (process.env.EVIDENT_SEED !== undefined) {
       assert.deepEqual(coverage.missing(), [], 'these never happened: the simulation has become empty');
   });
 
-  for (const [name, { what }] of Object.entries(MUTANTS)) {
-    it(`finds the mutant ${name}: ${what}`, async (t) => {
-      const { failed, seeds } = await runRange(1, SEEDS_OF_CI, [name]);
-      assert.ok(failed !== null, `${SEEDS_OF_CI} seeds do not find it`);
-      assert.doesNotMatch(
-        failed.violation ?? '',
-        /^unexpected/,
-        'it was found by a crash and not by an invariant',
-      );
-      t.diagnostic(`found in ${seeds} seeds: ${failed.violation}`);
-    });
-  }
+  describe('each guard is needed', { concurrency: WORKERS }, () => {
+    for (const [name, { what }] of Object.entries(MUTANTS)) {
+      it(`finds the mutant ${name}: ${what}`, async (t) => {
+        const { failed, seeds } = await runRange(1, SEEDS_OF_CI, [name]);
+        assert.ok(failed !== null, `${SEEDS_OF_CI} seeds do not find it`);
+        assert.doesNotMatch(
+          failed.violation ?? '',
+          /^unexpected/,
+          'it was found by a crash and not by an invariant',
+        );
+        t.diagnostic(`found in ${seeds} seeds: ${failed.violation}`);
+      });
+    }
+  });
 }

@@ -20,6 +20,16 @@ export const SMALL_BOUNDS: readonly Replacement[] = [
     text: 'export const ROUND_LEAVES_MAX = 65_536;',
     by: 'export const ROUND_LEAVES_MAX = 48;',
   },
+  {
+    file: 'src/relay/poll.ts',
+    text: 'export const BATCH: ReadBounds = { rowsMax: 4_000,',
+    by: 'export const BATCH: ReadBounds = { rowsMax: 3,',
+  },
+  {
+    file: 'src/relay/stream.ts',
+    text: 'const BATCH: ReadBounds = { rowsMax: 4_000,',
+    by: 'const BATCH: ReadBounds = { rowsMax: 3,',
+  },
 ];
 
 /** Replaces text in modules that are loaded from now on. */

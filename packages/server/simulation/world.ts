@@ -5,10 +5,13 @@
 
 import { chainStart } from '@evident/core/chain.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
-import type { ObjectStore } from '../src/ingest/ingest.ts';
 import type { Log } from '../src/log/log.ts';
+import type { ObjectStore } from '../src/log/propose.ts';
 import type { HeadSigner, HeadStore, LeafReader, TileStore } from '../src/seal/ports.ts';
+import { ApplicationDatabase, type HeldRow } from '../src/stores/memory/application-database.ts';
 import { MemoryLog, type MemoryLogState, makeMemoryLogState } from '../src/stores/memory/log.ts';
+import type { MemorySession } from '../src/stores/memory/outbox.ts';
+import type { MemoryClaims, MemorySources } from '../src/stores/memory/relay.ts';
 import {
   LogLeafReader,
   type MemoryHeads,
@@ -38,6 +41,10 @@ export interface Durable {
   /** Beside the database, so that an older copy of it meets a memory that is not older. */
   readonly signer: MemorySignerState;
   readonly objects: Map<string, Uint8Array>;
+  /** Registered sources with their cursors: in the log's database. */
+  readonly sources: MemorySources;
+  /** The application's own database, which knows nothing of the log's. */
+  readonly application: ApplicationDatabase;
 }
 
 export interface Ports {
@@ -83,8 +90,20 @@ export class World {
   now = START_US;
   /** `storm`: faults. `calm`: none, callers finish. `end`: processes do what is left, and end. */
   phase: 'storm' | 'calm' | 'end' = 'storm';
+  /** Who may relay which source: ends with the connections to the log's database. */
+  readonly claims: MemoryClaims = new Map();
+  /** Hears of rows that the ring gives up. */
+  onTruncate: (rows: readonly HeldRow[]) => void = () => undefined;
+  /** Whether the storm has begun once: what was to be there before it is there. */
+  isBegun = false;
   /** How often the database was put back. Its connections do not survive that. */
   copies = 0;
+  /** How often a relay lost its right to relay and was not told. */
+  claimsLost = 0;
+  /** How often somebody laid hands on the replication slot. */
+  slotsStruck = 0;
+  /** How often the application's database became another one. */
+  replacements = 0;
   /** Partitions of which somebody changed a record, with the first position concerned. */
   readonly attacked = new Map<string, number>();
 
@@ -104,6 +123,13 @@ export class World {
       tiles: new Map(),
       signer: new Map(),
       objects: new Map(),
+      sources: new Map(),
+      application: new ApplicationDatabase({
+        clock: () => this.now,
+        slots: this.profile.capture?.ringSlots ?? 4,
+        slotUs: BigInt(this.profile.capture?.slotUs ?? 1_000_000),
+        onTruncate: (rows) => this.onTruncate(rows),
+      }),
     };
     for (const { name, partitions } of logs) {
       for (const partition of partitions.keys()) {
@@ -131,6 +157,15 @@ export class World {
     };
   }
 
+  /** What a process holds in a database; it goes when the process dies. */
+  sessionOf(process: Process): MemorySession {
+    return {
+      get isOpen() {
+        return process.state === 'alive';
+      },
+    };
+  }
+
   /** Starts a process that is started again when it was killed. `main` takes up what is durable. */
   keep(name: string, main: (process: Process) => Promise<void>): void {
     this.#kept.push({ name, main, process: this.scheduler.spawn(name, main) });
@@ -155,6 +190,10 @@ export class World {
   /** Lets time pass: a little, and in some seeds hours, or back. */
   passTime(): void {
     this.now += BigInt(this.random.below(3_000));
+    const { capture } = this.profile;
+    // Or the ring might turn in step with the relay, and one slot be current whenever it is looked at.
+    if (capture !== null && this.random.chance(1, 400))
+      this.now += BigInt(this.random.below(capture.ringSlots * capture.slotUs));
     if (!this.profile.wildClock || !this.random.chance(1, 40)) return;
     const minutes = this.random.between(-90, 200);
     this.now += BigInt(minutes * MINUTE_US);

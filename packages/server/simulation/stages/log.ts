@@ -16,15 +16,18 @@ import { demand } from '../violation.ts';
 import type { Stage, World } from '../world.ts';
 import type { IngestStage } from './ingest.ts';
 import { holds } from './items.ts';
+import type { RelayCheck } from './relay-check.ts';
 
 const HOUR_US = 3_600_000_000n;
 
 export class LogStage implements Stage {
   readonly name = 'log';
   readonly #ingest: IngestStage;
+  readonly #relay: RelayCheck;
 
-  constructor(ingest: IngestStage) {
+  constructor(ingest: IngestStage, relay: RelayCheck) {
     this.#ingest = ingest;
+    this.#relay = relay;
   }
 
   begin(world: World): void {
@@ -65,7 +68,9 @@ export class LogStage implements Stage {
         'log',
         () => `${place}: appended_at went back`,
       );
-      if (record.source === 'evident') this.#checkOwn(record, place);
+      if (record.source.startsWith('outbox:') || record.type.startsWith('relay.'))
+        this.#relay.takeUp(world, record);
+      else if (record.source === 'evident') this.#checkOwn(record, place);
       else this.#checkSent(record, place, state.partitions.length);
       const turned = last !== undefined && record.appendedAt / HOUR_US > last.appendedAt / HOUR_US;
       demand(

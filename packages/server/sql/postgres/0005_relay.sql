@@ -34,12 +34,14 @@ BEGIN
     ON CONFLICT (source) DO UPDATE SET tenants = excluded.tenants, wanted_mode = excluded.wanted_mode;
 END $$;
 
--- Moves the cursor of a source, if nobody else has moved it since p_version was read.
-CREATE FUNCTION evident.move_cursor(p_source text, p_version bigint, p_state jsonb) RETURNS void
+-- Moves the cursor of a source, if nobody else has moved it since p_version and p_before were read. The number alone
+-- would not say so: when an older copy of this database was put back it counts again, and a relay that lives on could
+-- meet its own number over another cursor.
+CREATE FUNCTION evident.move_cursor(p_source text, p_version bigint, p_before jsonb, p_state jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE evident.sources SET state = p_state, version = version + 1, moved_at = clock_timestamp()
-   WHERE source = p_source AND version = p_version;
+   WHERE source = p_source AND version = p_version AND state IS NOT DISTINCT FROM p_before;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the cursor of % has moved', p_source USING ERRCODE = 'EV011';
   END IF;
@@ -50,6 +52,7 @@ END $$;
 CREATE FUNCTION evident.relay(
   p_source_name text,
   p_version     bigint,
+  p_before      jsonb,
   p_state       jsonb,
   p_trees       int[],
   p_slot        int[],
@@ -74,7 +77,7 @@ CREATE FUNCTION evident.relay(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- step: move the cursor
-  PERFORM evident.move_cursor(p_source_name, p_version, p_state);
+  PERFORM evident.move_cursor(p_source_name, p_version, p_before, p_state);
   -- step: append
   SELECT a.bases, a.times, a.old_ordinal, a.old_tree, a.old_position, a.old_same
     INTO bases, times, old_ordinal, old_tree, old_position, old_same
@@ -82,10 +85,10 @@ BEGIN
                         p_meta, p_form, p_body, p_sha256, p_size, p_hash, p_keep, p_counts) a;
 END $$;
 
-REVOKE ALL ON FUNCTION evident.register_source(text, text, text[], text), evident.move_cursor(text, bigint, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION evident.relay(text, bigint, jsonb, int[], int[], int[], uuid[], text[], text[], text[], text[], int[],
+REVOKE ALL ON FUNCTION evident.register_source(text, text, text[], text), evident.move_cursor(text, bigint, jsonb, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evident.relay(text, bigint, jsonb, jsonb, int[], int[], int[], uuid[], text[], text[], text[], text[], int[],
   text[], text[], smallint[], bytea[], bytea[], bigint[], bytea[], boolean[], int[]) FROM PUBLIC;
 GRANT SELECT ON evident.sources TO evident_server;
-GRANT EXECUTE ON FUNCTION evident.register_source(text, text, text[], text), evident.move_cursor(text, bigint, jsonb) TO evident_server;
-GRANT EXECUTE ON FUNCTION evident.relay(text, bigint, jsonb, int[], int[], int[], uuid[], text[], text[], text[], text[], int[],
+GRANT EXECUTE ON FUNCTION evident.register_source(text, text, text[], text), evident.move_cursor(text, bigint, jsonb, jsonb) TO evident_server;
+GRANT EXECUTE ON FUNCTION evident.relay(text, bigint, jsonb, jsonb, int[], int[], int[], uuid[], text[], text[], text[], text[], int[],
   text[], text[], smallint[], bytea[], bytea[], bigint[], bytea[], boolean[], int[]) TO evident_server;

@@ -92,7 +92,7 @@ BEGIN
     'row', jsonb_build_object('xid', batch.xid[taken]::text, 'id', batch.id[taken]::text, 'hash', last));
 
   -- step: append
-  PERFORM evident.move_cursor(p_source_name, p_version, state);
+  PERFORM evident.move_cursor(p_source_name, p_version, p_state, state);
   IF taken = batch.rows THEN
     SELECT a.old_ordinal INTO old
       FROM evident.append(trees, slots, offsets, batch.event_id, batch.tenant, array_fill('outbox:' || p_source_name, ARRAY[taken]),

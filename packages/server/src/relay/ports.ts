@@ -152,7 +152,8 @@ export interface RelayLog {
   readSource(name: string): Promise<Source | null>;
   /**
    * Appends, and moves the cursor, both or neither. An identity that is known is a repeat.
-   * @throws cursor-moved when another relay has moved it since `version` was read
+   * @throws cursor-moved when another relay has moved it since `version` and `state` were read; both are compared,
+   * because the numbers of an older copy of the log that was put back come again
    */
   relay(source: Source, state: RelayState, proposals: readonly Proposal[]): Promise<Outcome[]>;
   moveCursor(source: Source, state: RelayState): Promise<void>;

@@ -307,16 +307,29 @@ export class Relay {
   }
 
   async #openStream(work: Work, state: WalState): Promise<Work['stream']> {
-    const slot = await work.outbox.slotState(slotName(this.name));
-    const fault = slotFault(slot, state);
-    this.#alerts.set('slot-lost', fault !== null, fault ?? 'the slot is there again');
-    if (slot === null || fault !== null) {
-      await this.#leaveStream(work, state, slot !== null);
-      return null;
+    const name = slotName(this.name);
+    const slot = await work.outbox.slotState(name);
+    let fault = slotFault(slot, state);
+    if (slot !== null && fault === null) {
+      const { confirmed } = slot;
+      const stream = await work.outbox.stream(name, confirmed);
+      try {
+        // Asked again: somebody may have moved it in between, and nobody moves a slot that is streamed from.
+        fault = slotFault(await work.outbox.slotState(name), state);
+      } catch (error) {
+        await stream.close();
+        throw error;
+      }
+      if (fault === null) {
+        this.#alerts.set('slot-lost', false, 'the slot is there again');
+        const relay = new StreamRelay(this.#deps, work.outbox, stream, work.source, state, confirmed);
+        return { stream, relay };
+      }
+      await stream.close();
     }
-    const { confirmed } = slot;
-    const stream = await work.outbox.stream(slotName(this.name), confirmed);
-    return { stream, relay: new StreamRelay(this.#deps, work.outbox, stream, work.source, state, confirmed) };
+    this.#alerts.set('slot-lost', true, fault ?? '');
+    await this.#leaveStream(work, state, slot !== null);
+    return null;
   }
 
   /** Back to polling, from the horizon: what the stream brought beyond it is recognised by identity. */

@@ -17,9 +17,9 @@ const MOVED = 'EV011';
 
 const RELAY = {
   name: 'relay',
-  text: `SELECT * FROM evident.relay($1, $2, $3, $4::int[], $5::int[], $6::int[], $7::uuid[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::int[], $13::text[], $14::text[], $15::smallint[], $16::bytea[], $17::bytea[],
-    $18::bigint[], $19::bytea[], $20::boolean[], $21::int[])`,
+  text: `SELECT * FROM evident.relay($1, $2, $3, $4, $5::int[], $6::int[], $7::int[], $8::uuid[], $9::text[], $10::text[],
+    $11::text[], $12::text[], $13::int[], $14::text[], $15::text[], $16::smallint[], $17::bytea[], $18::bytea[],
+    $19::bigint[], $20::bytea[], $21::boolean[], $22::int[])`,
 };
 
 export interface PostgresRelayLogDeps {
@@ -48,6 +48,11 @@ function sourceOf(row: SourceRow): Source {
     state: row.state === null ? null : parseState(row.state),
     version: BigInt(row.version),
   };
+}
+
+/** The cursor that is to be moved, as it was read. */
+function beforeOf({ state }: Source): string | null {
+  return state === null ? null : serialiseState(state);
 }
 
 export class PostgresRelayLog implements RelayLog {
@@ -98,7 +103,7 @@ export class PostgresRelayLog implements RelayLog {
     if (log === undefined) throw new EvidentError('log-unknown', `there is no log ${source.log}`);
     const pending = log.pendingOf(proposals);
     const { values, slotOf } = encodeAppend(pending);
-    const head = [source.name, source.version, serialiseState(state)];
+    const head = [source.name, source.version, beforeOf(source), serialiseState(state)];
     for (let attempt = 1; ; attempt++) {
       try {
         const { rows } = await this.#deps.pool.query({ ...RELAY, values: [...head, ...values] });
@@ -114,9 +119,10 @@ export class PostgresRelayLog implements RelayLog {
 
   async moveCursor(source: Source, state: RelayState): Promise<void> {
     try {
-      await this.#deps.pool.query('SELECT evident.move_cursor($1, $2, $3)', [
+      await this.#deps.pool.query('SELECT evident.move_cursor($1, $2, $3, $4)', [
         source.name,
         source.version,
+        beforeOf(source),
         serialiseState(state),
       ]);
     } catch (error) {
