@@ -162,7 +162,8 @@ export const ERRORS = {
   'context-missing': {
     sentence: 'Nobody said who acts: there is no actor in the event, and no context of a request.',
     retryable: false,
-    action: 'Name actor and tenant in the event, or capture inside the request, through the middleware or runWithContext.',
+    action:
+      'Name actor and tenant in the event, or capture inside the request, through the middleware or runWithContext.',
   },
   'context-ended': {
     sentence: 'The request whose context is here has ended, so its actor may not be the one who acts now.',
