@@ -123,6 +123,8 @@ async function live(
   await scene.seal();
   await relays.until('a slot of the ring to be emptied', async () => {
     await b.write();
+    // Again each time: a relay that has just begun waits for the seal of what stood in the log when it did.
+    await scene.seal();
     return (await scene.rowsInOutbox()) < (await scene.committed()).length;
   });
   await complete();
