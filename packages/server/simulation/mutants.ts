@@ -1,12 +1,12 @@
 /** Guards of the source, taken away one at a time: the simulation must find each. */
 
-import type { CaptureProfile, Profile } from './profile.ts';
+import type { Focus } from './profile.ts';
 import type { Replacement } from './source.ts';
 
 export interface Mutant {
   readonly what: string;
-  /** Which seeds can find it: the others of the same range are passed over. Absent: every seed. */
-  readonly isFoundIn?: (profile: Profile) => boolean;
+  /** Of what kind the seeds are in which it is looked for; absent: of every kind. */
+  readonly focus?: Focus;
   readonly replacements: readonly Replacement[];
 }
 
@@ -27,20 +27,36 @@ const MOVED_ON = {
 const STORE_ROWS = 'if (rows.length > 0 || isDue) await this.#store(rows);';
 const ACKNOWLEDGE = 'this.#stream.acknowledge(this.#stored);';
 const LOCK = 'const isLocked = this.#database.isFree(slot);';
+const LINGER =
+  "for (let turns = 0; look === 'emptied' && turns < 30; turns++) await this.#calls.wait('emptySlot.part');";
 const LOOK = 'const look = this.#database.lookAt(slot, done, row, restored);';
 const CLAIM = 'if (claims.get(name)?.isOpen) return null;';
 const COMPARE = 'if (held.version !== version || held.state !== before)';
 
-const captures =
-  (is: (capture: CaptureProfile) => boolean) =>
-  ({ capture }: Profile): boolean =>
-    capture !== null && is(capture);
-const inCapture = captures(() => true);
-const inStream = captures(({ mode }) => mode !== 'polling');
-const inSwitches = captures(({ mode }) => mode === 'both');
-const inPairs = captures(({ relays }) => relays > 1);
-const inCopies = captures(({ disaster }) => disaster === 'file copy');
-const inPolledCopies = captures(({ disaster, mode }) => disaster === 'file copy' && mode !== 'wal');
+const inCapture: Focus = { capture: {} };
+const inStream: Focus = { errorsPermille: 40, capture: { mode: 'wal', relays: 1 } };
+const inSlowCommits: Focus = {
+  errorsPermille: 40,
+  capture: { mode: 'wal', relays: 1, turnMs: 10, quietPercent: 0, slowCommitsPercent: 100 },
+};
+const inSwitches: Focus = { capture: { mode: 'both', sessions: 3, quietPercent: 0, relays: 1 } };
+const inPairs: Focus = { capture: { relays: 2, claimsBreak: true } };
+const inCopies: Focus = { capture: { disaster: 'file copy' } };
+/** The token is renewed seldom, so that only the row tells. */
+const inPolledCopies: Focus = {
+  errorsPermille: 0,
+  killsPermille: 0,
+  capture: { mode: 'polling', disaster: 'file copy', turnMs: 1, quietPercent: 0 },
+};
+/** Rows are seldom, so that only the token tells. */
+const inQuietCopies: Focus = {
+  disaster: 'none',
+  errorsPermille: 0,
+  capture: { mode: 'both', disaster: 'file copy', turnMs: 30, quietPercent: 70, sessions: 4 },
+};
+const inSmallRings: Focus = {
+  capture: { ringSlots: 4, slotUs: 100_000, turnMs: 40, quietPercent: 0, relays: 1, mode: 'polling' },
+};
 
 export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'no-fence': {
@@ -88,12 +104,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'no-horizon': {
     what: 'polling takes what is visible, whatever is still open',
-    isFoundIn: inCapture,
+    focus: inCapture,
     replacements: [{ file: OUTBOX, text: 'row.xid < xmin;', by: 'row.xid < xmin || row.xid >= 0n;' }],
   },
   'never-strange': {
     what: 'every database is the one that the relay knows',
-    isFoundIn: inCopies,
+    focus: inCopies,
     replacements: [
       {
         file: 'src/relay/relay.ts',
@@ -104,7 +120,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'no-token': {
     what: 'a database without the token is the one that the relay knows',
-    isFoundIn: inCopies,
+    focus: inQuietCopies,
     replacements: [
       {
         file: EPOCH,
@@ -115,12 +131,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'no-row': {
     what: 'a database without the row of the cursor is the one that the relay knows',
-    isFoundIn: inPolledCopies,
+    focus: inPolledCopies,
     replacements: [{ file: EPOCH, text: 'if (state.row === null) return null;', by: 'return null;' }],
   },
   'row-unseen-is-strange': {
     what: 'a row that the write-ahead log brought before others see it makes the database a strange one',
-    isFoundIn: inStream,
+    focus: inSlowCommits,
     replacements: [
       {
         file: EPOCH,
@@ -131,15 +147,15 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'look-before-lock': {
     what: 'a slot is looked at before it is locked',
-    isFoundIn: inCapture,
+    focus: inSmallRings,
     replacements: [
       { file: OUTBOX, text: LOOK, by: '' },
-      { file: OUTBOX, text: LOCK, by: `${LOOK} await this.#calls.wait('emptySlot.part'); ${LOCK}` },
+      { file: OUTBOX, text: LOCK, by: `${LOOK} ${LINGER} ${LOCK}` },
     ],
   },
   'emptied-unsealed': {
     what: 'a slot is emptied of rows that are in the log and not sealed',
-    isFoundIn: inCapture,
+    focus: inCapture,
     replacements: [
       {
         file: 'src/relay/empty-slots.ts',
@@ -150,7 +166,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'acknowledged-early': {
     what: 'the slot is acknowledged before the log has the rows, and nobody asks where it stands',
-    isFoundIn: inStream,
+    focus: inStream,
     replacements: [
       MOVED_ON,
       { file: STREAM, text: STORE_ROWS, by: `this.#stream.acknowledge(this.#through); ${STORE_ROWS}` },
@@ -158,12 +174,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'acknowledged-unstored': {
     what: 'the slot is acknowledged beyond what the stored cursor says',
-    isFoundIn: inStream,
+    focus: inStream,
     replacements: [{ file: STREAM, text: ACKNOWLEDGE, by: 'this.#stream.acknowledge(this.#through);' }],
   },
   'handover-unread': {
     what: 'the stream begins, and what its slot begins behind is not read',
-    isFoundIn: inStream,
+    focus: inStream,
     replacements: [
       {
         file: 'src/relay/handover.ts',
@@ -174,7 +190,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'left-beyond-horizon': {
     what: 'polling goes on behind the last streamed row, and not from the horizon',
-    isFoundIn: inSwitches,
+    focus: inSwitches,
     replacements: [
       {
         file: 'src/relay/relay.ts',
@@ -185,7 +201,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'cursor-unguarded': {
     what: 'two relays work at once, and neither looks whether the other has moved the cursor',
-    isFoundIn: inPairs,
+    focus: inPairs,
     replacements: [
       { file: RELAY_LOG, text: CLAIM, by: '' },
       { file: RELAY_LOG, text: COMPARE, by: 'if (held.version < 0n)' },
@@ -193,17 +209,17 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'cursor-uncompared': {
     what: 'a relay that has lost its right goes on, and does not look whether another has moved the cursor',
-    isFoundIn: inPairs,
+    focus: inPairs,
     replacements: [{ file: RELAY_LOG, text: COMPARE, by: 'if (held.version < 0n)' }],
   },
   unclaimed: {
     what: 'two relays work at once, and compare the cursor',
-    isFoundIn: inPairs,
+    focus: inPairs,
     replacements: [{ file: RELAY_LOG, text: CLAIM, by: '' }],
   },
   'reused-refused': {
     what: 'a row whose identity is known with another body is left out of the log',
-    isFoundIn: inCapture,
+    focus: inCapture,
     replacements: [
       {
         file: 'src/relay/propose-row.ts',

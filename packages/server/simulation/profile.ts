@@ -38,6 +38,8 @@ export interface CaptureProfile {
   readonly disaster: 'none' | 'restart' | 'file copy' | 'dump' | 'promote';
   /** Of 100 transactions: how many write nothing to the outbox, and use up an xid all the same. */
   readonly quietPercent: number;
+  /** Of 100 commits: how many are in the write-ahead log long before others see them, as with a standby to wait for. */
+  readonly slowCommitsPercent: number;
   readonly slotFaults: boolean;
   readonly claimsBreak: boolean;
 }
@@ -53,16 +55,25 @@ function drawCapture(random: Random): CaptureProfile {
     mode: random.pick(['polling', 'wal', 'wal', 'both', 'both']),
     disaster: random.pick(['none', 'restart', 'file copy', 'file copy', 'file copy', 'dump', 'promote']),
     quietPercent: random.pick([0, 20, 80]),
+    slowCommitsPercent: random.pick([0, 10, 50]),
     slotFaults: random.chance(1, 4),
     claimsBreak: random.chance(1, 3),
   };
 }
 
-/** The first that a seed decides. */
-export function drawProfile(random: Random): Profile {
+/** What is fixed for seeds that shall be of one kind; the rest is drawn. */
+export type Focus = Partial<Omit<Profile, 'capture'>> & { readonly capture?: Partial<CaptureProfile> };
+
+export function drawProfile(random: Random, { capture, ...focus }: Focus = {}): Profile {
+  const drawn = { ...draw(random), ...focus };
+  if (capture === undefined) return drawn;
+  return { ...drawn, prefill: 0, capture: { ...(drawn.capture ?? drawCapture(random)), ...capture } };
+}
+
+function draw(random: Random): Profile {
   const rough = random.below(3);
   const prefill = random.chance(1, 12) ? random.between(270, 540) : 0;
-  const capture = prefill === 0 && random.chance(2, 3) ? drawCapture(random) : null;
+  const capture = prefill === 0 && random.chance(1, 2) ? drawCapture(random) : null;
   return {
     partitions: prefill > 0 ? 1 : random.between(1, 3),
     writers: capture === null ? random.between(1, 3) : 1,

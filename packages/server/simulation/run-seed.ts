@@ -2,6 +2,7 @@
 
 import { ApplicationDisasters } from './application-disasters.ts';
 import { Disasters } from './disasters.ts';
+import type { Focus } from './profile.ts';
 import { CaptureStage } from './stages/capture.ts';
 import { IngestStage } from './stages/ingest.ts';
 import { LogStage } from './stages/log.ts';
@@ -24,8 +25,8 @@ const CALM_TURNS_MAX = 60_000;
 const FULL_TILE = 256n;
 
 /** @param traceLines how many of the last lines of the trace are kept */
-export async function runSeed(seed: number, traceLines = 40): Promise<SeedResult> {
-  const world = new World(seed, traceLines);
+export async function runSeed(seed: number, traceLines = 40, focus: Focus = {}): Promise<SeedResult> {
+  const world = new World(seed, traceLines, focus);
   let violation: string | null = null;
   try {
     await live(world);

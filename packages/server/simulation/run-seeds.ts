@@ -7,8 +7,6 @@
 
 import { Coverage } from './coverage.ts';
 import { MUTANTS } from './mutants.ts';
-import { drawProfile } from './profile.ts';
-import { Random } from './random.ts';
 import type { SeedResult } from './run-seed.ts';
 import { replaceSource, SMALL_BOUNDS } from './source.ts';
 
@@ -37,10 +35,9 @@ async function runRange(first: number, last: number): Promise<RangeResult> {
   const coverage = new Coverage();
   let turns = 0;
   let repeatable = true;
-  const isFoundIn = MUTANTS[mutant ?? '']?.isFoundIn ?? (() => true);
+  const focus = MUTANTS[mutant ?? '']?.focus;
   for (let seed = first; seed <= last; seed++) {
-    if (!isFoundIn(drawProfile(new Random(seed)))) continue;
-    const result = await runSeed(seed);
+    const result = await runSeed(seed, undefined, focus);
     turns += result.turns;
     coverage.add(result.coverage);
     if (mutant === undefined && seed < first + REPEATED)

@@ -30,6 +30,8 @@ export const SMALL_BOUNDS: readonly Replacement[] = [
     text: 'const BATCH: ReadBounds = { rowsMax: 4_000,',
     by: 'const BATCH: ReadBounds = { rowsMax: 3,',
   },
+  { file: 'src/relay/stream.ts', text: 'const HORIZON_MS = 1_000;', by: 'const HORIZON_MS = 300;' },
+  { file: 'src/relay/stream.ts', text: 'const IDLE_MS = 5_000;', by: 'const IDLE_MS = 1_000;' },
 ];
 
 /** Replaces text in modules that are loaded from now on. */

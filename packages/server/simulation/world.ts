@@ -22,7 +22,7 @@ import { Coverage } from './coverage.ts';
 import { Faults } from './faults.ts';
 import { History } from './history.ts';
 import { CountedHeadStore, CountedSigner, SimulatedObjects, TearingTileStore } from './ports.ts';
-import { drawProfile, type Profile } from './profile.ts';
+import { drawProfile, type Focus, type Profile } from './profile.ts';
 import { Random } from './random.ts';
 import { type Process, Scheduler } from './scheduler.ts';
 import { Trace } from './trace.ts';
@@ -107,10 +107,10 @@ export class World {
   /** Partitions of which somebody changed a record, with the first position concerned. */
   readonly attacked = new Map<string, number>();
 
-  constructor(seed: number, traceLines: number) {
+  constructor(seed: number, traceLines: number, focus: Focus = {}) {
     this.random = new Random(seed);
     this.trace = new Trace(traceLines);
-    this.profile = drawProfile(this.random);
+    this.profile = drawProfile(this.random, focus);
     this.scheduler = new Scheduler(this.random, this.trace);
     this.faults = new Faults(this);
     const logs = [

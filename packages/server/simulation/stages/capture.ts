@@ -103,9 +103,8 @@ export class CaptureStage implements Stage {
       return;
     }
     application.writeCommit(transaction);
-    // Long when a standby has to confirm it first.
-    const isSlow = random.chance(1, 8);
-    for (let pause = isSlow ? random.between(2, 12) : 1; pause > 0; pause--) await process.step('committing');
+    const isSlow = random.below(100) < (world.profile.capture?.slowCommitsPercent ?? 0);
+    for (let pause = isSlow ? random.between(4, 30) : 1; pause > 0; pause--) await process.step('committing');
     application.finishCommit(transaction);
     coverage.note('capture: committed');
   }

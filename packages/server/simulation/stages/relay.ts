@@ -32,7 +32,8 @@ export class RelayStage implements Stage {
   begin(world: World): void {
     const { capture } = world.profile;
     if (capture === null) return;
-    const wantedMode = capture.mode === 'wal' ? 'wal' : 'polling';
+    const wantedMode =
+      capture.mode === 'both' ? world.random.pick(['polling', 'wal'] as const) : capture.mode;
     world.durable.sources.set(SOURCE, {
       log: 'audit',
       tenants: TENANTS,
@@ -44,7 +45,7 @@ export class RelayStage implements Stage {
     // Readers of the log have their own seeds: here they leave the turns to those who write.
     for (const other of world.processes)
       if (/^(?:reader|hours)/.test(other.name)) world.scheduler.slowDown(world.profile.stormTurns, other);
-    world.scheduler.favoured = /^(?:relay|session)/;
+    world.scheduler.favoured = /^(?:relay|session|sealer)/;
     for (let index = 0; index < capture.relays; index++)
       world.keep(`relay-${index}`, (process) => this.#run(world, process, capture.turnMs));
   }
@@ -54,9 +55,9 @@ export class RelayStage implements Stage {
   }
 
   /** Whether the storm may begin: in some seeds the relay streams by then. A slot waits long where many write. */
-  isReady({ profile, durable }: World): boolean {
-    const state = durable.sources.get(SOURCE)?.state ?? null;
-    return profile.capture?.mode !== 'wal' || (state !== null && parseState(state).mode === 'wal');
+  isReady({ durable }: World): boolean {
+    const { wantedMode, state = null } = durable.sources.get(SOURCE) ?? {};
+    return wantedMode !== 'wal' || (state !== null && parseState(state).mode === 'wal');
   }
 
   isDone(world: World): boolean {
