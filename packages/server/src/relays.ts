@@ -30,7 +30,7 @@ function makeMetrics(registers: Registry[]) {
   return {
     rows: new Counter({
       name: 'evident_relay_rows_total',
-      help: 'Rows of outboxes that were relayed, by what became of them',
+      help: 'Records that relays appended or found in the log already, and rows that were rejected among them',
       labelNames: ['source', 'outcome'],
       registers,
     }),
@@ -135,7 +135,7 @@ export class Relays {
         if (connection === null) {
           throw new EvidentError(
             'source-unavailable',
-            `nobody said where the outbox of ${source.name} is: evident outbox add ${source.name} --postgres URL`,
+            `nobody said where the outbox of ${source.name} is: evident outbox add ${source.name} --database URL --tenants …`,
           );
         }
         return checkedOutbox(connection, (found) =>

@@ -82,7 +82,7 @@ export interface Streamed {
 export interface OutboxStream {
   /** Resolves when there is a row, or news of how far the log was read. @throws source-unavailable when it breaks */
   next(bounds: ReadBounds): Promise<Streamed>;
-  /** Lets PostgreSQL forget what ends at or below `lsn`. Also asks how far it has read. */
+  /** Lets PostgreSQL forget what ends at or below `lsn`. */
   acknowledge(lsn: bigint): void;
   close(): Promise<void>;
 }
