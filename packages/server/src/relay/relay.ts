@@ -78,6 +78,8 @@ interface Work {
   proved: RowPlace;
   /** A slot in the making; null when none is. */
   handover: HandoverAttempt | null;
+  /** When a slot may be made again, after one that could not be. */
+  handoverAt: number;
   careAt: number;
 }
 
@@ -191,6 +193,7 @@ export class Relay {
       stream: null,
       proved: FIRST_PLACE,
       handover: null,
+      handoverAt: Number.NEGATIVE_INFINITY,
       careAt,
     };
   }
@@ -255,11 +258,15 @@ export class Relay {
     if (rows === 0) await this.#sleep(IDLE_MS);
   }
 
-  /** Polling goes on while the slot waits for open transactions. */
+  /** Polling goes on while the slot waits for open transactions, and when it can't be made at all. */
   async #handOver(work: Work): Promise<void> {
-    work.handover ??= this.#beginHandover(work);
-    if (work.handover.error !== null) throw work.handover.error;
-    if (work.handover.ready === null) {
+    if (work.handover?.error != null) {
+      this.#deps.onError(this.name, work.handover.error);
+      work.handover = null;
+      work.handoverAt = this.#deps.now() + ERROR_MS_MAX;
+    }
+    if (this.#deps.now() >= work.handoverAt) work.handover ??= this.#beginHandover(work);
+    if (work.handover === null || work.handover.ready === null) {
       await this.#sleep(IDLE_MS);
       return;
     }
