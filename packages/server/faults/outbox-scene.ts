@@ -29,7 +29,7 @@ const PARTITIONS = 4;
 const UNTIL_MS_MAX = 30_000;
 const POLL_MS = 4;
 const OUTBOX_SQL = readFileSync(new URL('../sql/outbox/outbox.sql', import.meta.url), 'utf8');
-const CLOCK = 'extract(epoch FROM clock_timestamp())) / ';
+const CLOCK = 'extract(epoch FROM clock_timestamp()) / ';
 /** What every cluster of these tests needs beside what Evident starts it with. */
 const SETTINGS = { max_prepared_transactions: '10', deadlock_timeout: "'100ms'" };
 
@@ -46,7 +46,7 @@ export async function until(what: string, isSo: () => Promise<boolean> | boolean
 
 /** outbox.sql with the ring's clock in the test's hand. */
 function steppedOutboxSql(): string {
-  const text = OUTBOX_SQL.replaceAll(CLOCK, 'app.clock()) / ');
+  const text = OUTBOX_SQL.replaceAll(CLOCK, 'app.clock() / ');
   if (text === OUTBOX_SQL) throw new Error('outbox.sql does not read its clock as it did: write this anew');
   return text;
 }

@@ -29,13 +29,13 @@ import { until } from './outbox-scene.ts';
 
 const SLOTS = 4;
 const OUTBOX_SQL = readFileSync(new URL('../sql/outbox/outbox.sql', import.meta.url), 'utf8');
-const CLOCK = 'extract(epoch FROM clock_timestamp())) / ';
+const CLOCK = 'extract(epoch FROM clock_timestamp()) / ';
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** outbox.sql with the ring's clock in the test's hand. */
 function steppedOutboxSql(): string {
-  const text = OUTBOX_SQL.replaceAll(CLOCK, 'app.clock()) / ');
+  const text = OUTBOX_SQL.replaceAll(CLOCK, 'app.clock() / ');
   if (text === OUTBOX_SQL) throw new Error('outbox.sql does not read its clock as it did: write this anew');
   return text;
 }

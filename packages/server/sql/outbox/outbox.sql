@@ -103,7 +103,7 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON (a.attrelid, a.attnum) = (d.adrelid, d.adnum)
                   WHERE a.attrelid = 'evident_outbox.events'::regclass AND a.attname = 'slot') THEN
     EXECUTE format('ALTER TABLE evident_outbox.events ALTER COLUMN slot SET DEFAULT
-                      ((floor(extract(epoch FROM clock_timestamp())) / %s)::bigint %% %s)::smallint',
+                      (floor(extract(epoch FROM clock_timestamp()) / %s)::bigint %% %s)::smallint',
                    ring.slot_seconds, ring.slots);
   END IF;
 
@@ -152,7 +152,7 @@ BEGIN
   IF p_slot NOT BETWEEN 0 AND ring.slots - 1 THEN
     RAISE EXCEPTION 'there is no slot %', p_slot USING ERRCODE = 'EV012';
   END IF;
-  now_slot := (floor(extract(epoch FROM clock_timestamp())) / ring.slot_seconds)::bigint % ring.slots;
+  now_slot := floor(extract(epoch FROM clock_timestamp()) / ring.slot_seconds)::bigint % ring.slots;
   IF p_slot = now_slot OR p_slot = (now_slot + 1) % ring.slots THEN
     RETURN 'current';
   END IF;

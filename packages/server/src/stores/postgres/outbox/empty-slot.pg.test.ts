@@ -55,7 +55,7 @@ describe('a slot', () => {
   it('is left alone while it is current, or the next to be', async (t) => {
     const database = await openOutboxDatabase(t);
     const past = await database.pastSlot();
-    for (const slot of [past - 2, past - 1].map((slot) => (slot + SLOTS) % SLOTS)) {
+    for (const slot of [past + 1, past + 2].map((slot) => slot % SLOTS)) {
       const last = await insert(database.admin, slot);
       assert.equal(await empty(database.admin, slot, last), 'current');
       assert.equal(await rowsIn(database, slot), 1);

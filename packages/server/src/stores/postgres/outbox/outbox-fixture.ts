@@ -72,7 +72,8 @@ export class OutboxDatabase {
       'SELECT floor(extract(epoch FROM clock_timestamp()) / $1)::bigint::int AS now',
       [SLOT_SECONDS],
     );
-    return ((now as number) + 2) % SLOTS;
+    // The one before the current: should midnight come, it is the one before that, and still not the next.
+    return ((now as number) + SLOTS - 1) % SLOTS;
   }
 }
 
