@@ -41,7 +41,10 @@ export function judge(
   journal: Journal,
   unwritten: ReadonlySet<string>,
 ): Agreement {
-  const bodies = records.filter(({ type }) => type === 'audit.event').map(({ body }) => body);
+  // Evident's own events stand beside the bank's: this comparison, which reads the log, is one of them.
+  const bodies = records
+    .filter(({ type, source }) => type === 'audit.event' && source !== 'evident')
+    .map(({ body }) => body);
   const intents = records.filter(({ type }) => type === 'audit.intent').map(({ body }) => body);
   const closed = Map.groupBy(
     bodies.filter(({ intent_id: intent }) => intent !== undefined),

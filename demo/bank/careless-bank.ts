@@ -3,11 +3,15 @@
  * connection. While nothing dies, nobody sees the difference.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PgClient } from '@evident/sdk/drivers';
 import { pgDriver } from '@evident/sdk/drivers';
 import type pg from 'pg';
 import { type BankAudit, createBankAudit } from '../../examples/bank/src/audit.ts';
 import { openPool, reportProblem, serveBank } from '../../examples/bank/src/serve.ts';
+
+/** How long a request to an audit service takes, in milliseconds. */
+const AUDIT_SERVICE_MS = 25;
 
 type AnyEvent = Record<string, unknown>;
 type Capture = (
@@ -51,7 +55,8 @@ function auditAfterCommit(pool: pg.Pool, auditPool: pg.Pool): BankAudit<PgClient
       // What fails or is denied is not the mistake here: it is recorded as the example records it.
       return (audit.capture as unknown as Capture)(event, () => Promise.reject(error));
     }
-    // Committed: whoever dies here leaves a change that nobody recorded.
+    // Committed: whoever dies here leaves a change that nobody recorded. An audit service across a network takes as long.
+    await sleep(AUDIT_SERVICE_MS);
     for (const one of [told, ...rest]) await record(one);
     return value;
   };

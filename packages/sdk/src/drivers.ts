@@ -1,11 +1,50 @@
 /** Drivers for `pg` and `postgres`. The objects are the caller's; nothing of these packages is loaded from here. */
 
 import { EvidentError } from '@evident/core/errors.ts';
-import type { OutboxDriver } from './outbox/driver.ts';
+import { isPreparedLost } from './outbox/database-error.ts';
+import type { OutboxDriver, OutboxStatement } from './outbox/driver.ts';
+
+export interface DriverOptions {
+  /**
+   * Whether the insert of one event is a named prepared statement, which PostgreSQL parses and plans once per
+   * connection; default true. Two names on a connection, beginning with `evident_` in `pg`; batches are not prepared.
+   *
+   * Say false behind a pooler that gives each transaction another connection and does not carry prepared statements
+   * over: PgBouncer in transaction mode before 1.21, or with `max_prepared_statements = 0`. A pooler in session mode
+   * needs nothing. Where it is forgotten, and where something runs DISCARD ALL or DEALLOCATE on a connection that
+   * stays in use, the insert fails with SQLSTATE 26000 or 42P05, and the caller's transaction with it: nothing can be
+   * tried again inside it. `log` rejects with outbox-unavailable, which may be tried again as a whole, and the driver
+   * prepares nothing any more from then on. So it costs each process the transactions that are under way at that
+   * moment, and never an event without its change.
+   *
+   * `postgres` prepares what the application sends, and COMMIT: behind such a pooler make `sql` itself with
+   * `prepare: false`, and nothing needs to be said here. Otherwise, without this SDK as with it, a COMMIT that has
+   * vanished aborts the transaction, and its repetition is reported as done while it rolls back (a run with 3.4.9):
+   * neither the change nor its event is there.
+   */
+  readonly prepare?: boolean;
+}
+
+/** Sends the insert under its name until that has failed once for being named. */
+function createSender(prepare: boolean) {
+  let isPrepared = prepare;
+  return async (statement: OutboxStatement, send: (name: string | undefined) => PromiseLike<unknown>) => {
+    const name = isPrepared ? statement.name : undefined;
+    try {
+      return await send(name);
+    } catch (error) {
+      if (name !== undefined && isPreparedLost(error)) isPrepared = false;
+      throw error;
+    }
+  };
+}
 
 /** What is used of a client of `pg`. */
 export interface PgClient {
-  query(text: string, values?: unknown[]): PromiseLike<unknown>;
+  query(
+    query: string | { readonly name?: string; readonly text: string; values?: unknown[] },
+    values?: unknown[],
+  ): PromiseLike<unknown>;
   on?(event: 'error', listener: (error: Error) => void): unknown;
   off?(event: 'error', listener: (error: Error) => void): unknown;
 }
@@ -23,11 +62,16 @@ type PooledClient = PgClient & { release(error?: Error | boolean): void };
  * A pool, or a client without a transaction, is refused: the event would commit on its own, before and without the
  * change that it tells of.
  */
-export function pgDriver(pool: PgPool): OutboxDriver<PgClient> {
+export function pgDriver(pool: PgPool, { prepare = true }: DriverOptions = {}): OutboxDriver<PgClient> {
+  const sender = createSender(prepare);
   return {
-    query(tx, { text, values }) {
+    query(tx, statement) {
       requireTransaction(tx === pool || isIdle(tx));
-      return tx.query(text, values as unknown[]);
+      const { text } = statement;
+      const values = statement.values as unknown[];
+      return sender(statement, (name) =>
+        name === undefined ? tx.query(text, values) : tx.query({ name, text, values }),
+      );
     },
     async transaction(fn) {
       const client = await takeClient(pool);
@@ -97,26 +141,38 @@ function isIdle(client: PgClient): boolean {
 }
 
 /** What is used of `sql` of `postgres`, and of the one that `sql.begin` gives. */
-export type PostgresTransaction = (
-  strings: TemplateStringsArray,
+export interface PostgresTransaction {
   // biome-ignore lint/suspicious/noExplicitAny: the parameters of postgres are generic over the caller's types
-  ...values: any[]
-) => PromiseLike<unknown>;
+  (strings: TemplateStringsArray, ...values: any[]): PromiseLike<unknown>;
+  // biome-ignore lint/suspicious/noExplicitAny: the parameters of postgres are generic over the caller's types
+  unsafe(text: string, values?: any[], options?: { prepare?: boolean }): PromiseLike<unknown>;
+}
 
 export interface PostgresSql extends PostgresTransaction {
   // biome-ignore lint/suspicious/noExplicitAny: begin is overloaded and generic over the caller's types
   begin(fn: (tx: any) => Promise<unknown>): PromiseLike<unknown>;
 }
 
-/** For `postgres`: the transaction is what `sql.begin` gives. `sql` itself is refused, as a pool is. */
-export function postgresDriver(sql: PostgresSql): OutboxDriver<PostgresTransaction> {
+/**
+ * For `postgres`: the transaction is what `sql.begin` gives. `sql` itself is refused, as a pool is.
+ *
+ * Of a `sql` that was made with `prepare: false` nothing is prepared either. A statement that is not prepared costs
+ * this library a second round trip, to ask for the types of the parameters.
+ */
+export function postgresDriver(
+  sql: PostgresSql,
+  { prepare = true }: DriverOptions = {},
+): OutboxDriver<PostgresTransaction> {
+  const sender = createSender(prepare);
   return {
-    query(tx, { strings, values }) {
+    query(tx, statement) {
       requireTransaction(tx === sql);
-      return tx(strings, ...values);
+      const { text, values } = statement;
+      // The library makes up the name itself, once per text.
+      return sender(statement, (name) => tx.unsafe(text, [...values], { prepare: name !== undefined }));
     },
     transaction: async <T>(fn: (tx: PostgresTransaction) => Promise<T>) => (await sql.begin(fn)) as T,
-    read: async ({ strings }) => (await sql(strings)) as object[],
+    read: async ({ text }) => (await sql.unsafe(text)) as object[],
   };
 }
 

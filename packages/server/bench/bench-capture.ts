@@ -9,7 +9,7 @@ import { pgDriver } from '@evident/sdk/drivers';
 import pg from 'pg';
 import { initOutbox } from '../src/stores/postgres/outbox/init.ts';
 import { type Opened, openInstallation } from './installation.ts';
-import { type Benchmark, cpuOfTree, median, type Sample } from './measure.ts';
+import { type Benchmark, cpuOfTree, median, percentile, type Sample } from './measure.ts';
 
 const ACCOUNTS = 10_000;
 const CALLERS = 8;
@@ -126,8 +126,7 @@ async function pace(one: Scene, way: Way, rate: number): Promise<number> {
     );
   }
   await Promise.all(running);
-  times.sort((a, b) => a - b);
-  return times[Math.floor((times.length - 1) * 0.99)];
+  return percentile(times, 0.99);
 }
 
 /** Rounds of all three ways in turn, so that what drifts drifts for all. */

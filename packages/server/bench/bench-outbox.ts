@@ -3,7 +3,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import { makeEvent } from './events.ts';
-import { type Benchmark, cpuOfProcess, cpuOfTree, type Sample } from './measure.ts';
+import { type Benchmark, cpuOfProcess, cpuOfTree, percentile, type Sample } from './measure.ts';
 import { type OutboxScene, openOutboxScene, sealedEvents, waitFor } from './outbox-scene.ts';
 
 const EVENTS = Number(process.env.EVIDENT_BENCH_OUTBOX ?? 600_000);
@@ -128,17 +128,16 @@ async function latency(mode: 'polling' | 'wal'): Promise<Sample> {
       WHERE i.id = ANY ($1)`,
     [ids],
   );
-  const sorted = (pick: (row: (typeof rows)[number]) => number): number[] =>
-    rows.map((row) => pick(row) - (commits.get(row.id) as number)).sort((a, b) => a - b);
-  const at = (list: number[], share: number): number => list[Math.floor((list.length - 1) * share)];
-  const appended = sorted((row) => row.appended);
-  const sealed = sorted((row) => row.sealed);
+  const sinceCommit = (pick: (row: (typeof rows)[number]) => number): number[] =>
+    rows.map((row) => pick(row) - (commits.get(row.id) as number));
+  const appended = sinceCommit((row) => row.appended);
+  const sealed = sinceCommit((row) => row.sealed);
   return {
-    value: at(appended, 0.99),
+    value: percentile(appended, 0.99),
     more: {
-      'p50 to the log': at(appended, 0.5),
-      'p50 to a head': at(sealed, 0.5),
-      'p99 to a head': at(sealed, 0.99),
+      'p50 to the log': percentile(appended, 0.5),
+      'p50 to a head': percentile(sealed, 0.5),
+      'p99 to a head': percentile(sealed, 0.99),
     },
   };
 }

@@ -4,8 +4,10 @@
  *   node packages/server/faults/backlog.prove.ts [rows that wait, default 10,000,000]
  *
  * The application's database is a cluster of its own. Transfers run at a steady pace, each with its event, before the
- * rows wait, while they do, and while they drain. Exits 1 when a row is missing, doubled or unsealed at the end, when
- * slots are left full, or when the p99 of the transfers while rows wait is more than 10 % above what it was before.
+ * rows wait, while they do, and while they drain. What PostgreSQL owes to rows that came within minutes (autovacuum, a
+ * checkpoint) is waited for and shown by itself; then a minute is measured. Exits 1 when a row is missing, doubled or
+ * unsealed at the end, when slots are left full, or when the p99 of the transfers while rows wait is more than 10 %
+ * above what it was before.
  */
 
 import { spawn } from 'node:child_process';
@@ -17,6 +19,7 @@ import { createAudit } from '@evident/sdk';
 import { pgDriver } from '@evident/sdk/drivers';
 import pg from 'pg';
 import { makeEvent } from '../bench/events.ts';
+import { percentile } from '../bench/measure.ts';
 import { lockDataDirectory, prepareDataDirectory } from '../src/stores/folder/data-lock.ts';
 import { EmbeddedPostgres } from '../src/stores/postgres/embedded/engine.ts';
 import { initOutbox } from '../src/stores/postgres/outbox/init.ts';
@@ -26,8 +29,13 @@ const ROWS_DEFAULT = 10_000_000;
 const STATEMENT_ROWS = 500;
 const ACCOUNTS = 10_000;
 const PER_SECOND = 200;
-const PACED_SECONDS = 30;
+const PACED_SECONDS = 60;
+/** More than autovacuum_naptime, so that it has looked at every table once. */
+const QUIET_SECONDS = 65;
+const SETTLE_MS_MAX = 600_000;
 const P99_GROWTH_MAX = 0.1;
+/** What an outbox that is empty again may take on disk. */
+const BYTES_LEFT_MAX = 64 * 2 ** 20;
 const SOURCE = 'bank';
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const number = (value: number): string => Math.round(value).toLocaleString('en');
@@ -38,12 +46,14 @@ const folder = realpathSync(mkdtempSync(join(tmpdir(), 'evident-backlog-')));
 const after: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true, maxRetries: 20 })];
 const context = { after: (step: () => unknown) => after.push(step) };
 
+interface Paced {
+  readonly p50: number;
+  readonly p99: number;
+  readonly count: number;
+}
+
 /** Transfers at a steady pace; p50 and p99 in milliseconds. */
-async function pace(
-  pool: pg.Pool,
-  seconds: number,
-  until?: () => boolean,
-): Promise<{ p50: number; p99: number; count: number }> {
+async function pace(pool: pg.Pool, seconds: number, until?: () => boolean): Promise<Paced> {
   const audit = createAudit({ service: 'bank', tenant: 'acme', driver: pgDriver(pool) });
   const times: number[] = [];
   const running: Promise<unknown>[] = [];
@@ -66,9 +76,7 @@ async function pace(
     );
   }
   await Promise.all(running);
-  times.sort((a, b) => a - b);
-  const at = (share: number) => times[Math.floor((times.length - 1) * share)];
-  return { p50: at(0.5), p99: at(0.99), count: times.length };
+  return { p50: percentile(times, 0.5), p99: percentile(times, 0.99), count: times.length };
 }
 
 async function fill(connection: pg.ClientConfig, count: number): Promise<void> {
@@ -90,7 +98,47 @@ async function fill(connection: pg.ClientConfig, count: number): Promise<void> {
   await client.end();
 }
 
-async function main(): Promise<boolean> {
+/**
+ * Transfers until PostgreSQL has done with what it owes to rows that were poured in within minutes: no autovacuum and
+ * no checkpoint for longer than the pause between two looks of autovacuum. That is told apart from the rows' waiting.
+ */
+async function settle(pool: pg.Pool, client: pg.ClientBase): Promise<Paced> {
+  const begun = performance.now();
+  const busy = { vacuum: 0, checkpoint: 0 };
+  let looks = 0;
+  let quietLooks = 0;
+  let isOver = false;
+  const paced = pace(pool, 0, () => isOver);
+  while (quietLooks < QUIET_SECONDS && performance.now() - begun < SETTLE_MS_MAX) {
+    const { rows: found } = await client.query<{ vacuum: boolean; checkpoint: boolean }>(
+      `SELECT coalesce(bool_or(backend_type = 'autovacuum worker'), false) AS vacuum,
+              coalesce(bool_or(backend_type = 'checkpointer' AND wait_event IS DISTINCT FROM 'CheckpointerMain'), false) AS checkpoint
+         FROM pg_stat_activity`,
+    );
+    const [{ vacuum, checkpoint }] = found;
+    looks++;
+    busy.vacuum += Number(vacuum);
+    busy.checkpoint += Number(checkpoint);
+    quietLooks = vacuum || checkpoint ? 0 : quietLooks + 1;
+    await sleep(1_000);
+  }
+  isOver = true;
+  const result = await paced;
+  say(
+    `settling    ${inMs(result)}; of ${looks} s autovacuum ran in ${busy.vacuum}, a checkpoint in ${busy.checkpoint}`,
+  );
+  return result;
+}
+
+const inMs = ({ p50, p99 }: Paced): string => `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`;
+
+interface Bank {
+  readonly connection: pg.ClientConfig;
+  readonly pool: pg.Pool;
+  readonly client: pg.PoolClient;
+}
+
+async function openBank(): Promise<Bank> {
   const dataDir = prepareDataDirectory(join(folder, 'bank'));
   const lock = lockDataDirectory(dataDir);
   const engine = new EmbeddedPostgres({ dataDir, logger: quiet });
@@ -104,67 +152,71 @@ async function main(): Promise<boolean> {
   pool.on('error', () => undefined);
   after.push(() => pool.end());
   const client = await pool.connect();
+  after.push(() => client.release());
   await initOutbox(client, { slots: 16, slotSeconds: 20 });
   await client.query(
     `CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL);
      INSERT INTO accounts SELECT g, 0 FROM generate_series(0, ${ACCOUNTS - 1}) g`,
   );
+  return { connection, pool, client };
+}
 
-  say(`transfers at ${PER_SECOND} a second, each with its event; ${number(rows)} rows shall wait`);
-  await pace(pool, 5);
-  const before = await pace(pool, PACED_SECONDS);
-  say(`before      p50 ${before.p50.toFixed(2)} ms, p99 ${before.p99.toFixed(2)} ms`);
-  let begun = performance.now();
-  await fill(connection, rows);
-  await client.query('CHECKPOINT');
-  say(`filled in ${number((performance.now() - begun) / 1_000)} s; the log is down`);
-  const waiting = await pace(pool, PACED_SECONDS);
-  const full = await client.query<{ bytes: string }>('SELECT bytes FROM evident_outbox.pressure()');
-  say(
-    `waiting     p50 ${waiting.p50.toFixed(2)} ms, p99 ${waiting.p99.toFixed(2)} ms; the outbox takes ${number(Number(full.rows[0].bytes) / 2 ** 20)} MiB`,
-  );
+const bytesOf = async ({ client }: Bank): Promise<number> =>
+  Number((await client.query('SELECT bytes FROM evident_outbox.pressure()')).rows[0].bytes);
 
+/** @returns whether the log is up and holds each of the events once, all is verified, and the disk is given back */
+async function drain(bank: Bank, writtenBefore: number): Promise<boolean> {
+  const { connection, pool } = bank;
   const server = makeServer(context, { environment: { EVIDENT_OUTBOX_BANK: urlOf(connection) } });
   await server.start();
   const log = new pg.Client(server.postgres);
   await log.connect();
   await log.query("SELECT evident.register_source($1, 'audit', NULL, 'polling')", [SOURCE]);
-  begun = performance.now();
+  const begun = performance.now();
   const count = async (): Promise<number> =>
     Number((await log.query("SELECT count(*) FROM evident.identities WHERE tenant = 'acme'")).rows[0].count);
   let drained = false;
-  let written = 5 * PER_SECOND + before.count + waiting.count + rows;
-  const draining = pace(pool, 0, () => drained).then((result) => {
-    written += result.count;
-    return result;
-  });
+  const draining = pace(pool, 0, () => drained);
   while ((await cursorOf(log)) < BigInt(rows)) await sleep(1_000);
   const seconds = (performance.now() - begun) / 1_000;
   drained = true;
   const meanwhile = await draining;
-  say(
-    `drained in ${number(seconds)} s: ${number(rows / seconds)} rows/s; p50 ${meanwhile.p50.toFixed(2)} ms, p99 ${meanwhile.p99.toFixed(2)} ms meanwhile`,
-  );
+  const written = writtenBefore + meanwhile.count;
+  say(`drained in ${number(seconds)} s: ${number(rows / seconds)} rows/s; ${inMs(meanwhile)} meanwhile`);
   while ((await count()) < written) await sleep(500);
-  const exact = (await count()) === written;
+  const there = await count();
   say(
-    `${number(written)} events written, ${number(await count())} in the log${exact ? '' : ': NOT THE SAME'}`,
+    `${number(written)} events written, ${number(there)} in the log${there === written ? '' : ': NOT THE SAME'}`,
   );
-  let bytes = Number.POSITIVE_INFINITY;
   const late = performance.now() + 120_000;
-  while (bytes > 64 * 2 ** 20 && performance.now() < late) {
-    await sleep(1_000);
-    bytes = Number((await client.query('SELECT bytes FROM evident_outbox.pressure()')).rows[0].bytes);
-  }
+  while ((await bytesOf(bank)) > BYTES_LEFT_MAX && performance.now() < late) await sleep(1_000);
+  const bytes = await bytesOf(bank);
   say(`the outbox takes ${number(bytes / 2 ** 20)} MiB again`);
-  client.release();
   await log.end();
   const { code } = await runVerify(server.dataDir);
   say(`verify: exit code ${code}`);
-  const verified = code === 0;
+  return there === written && code === 0 && bytes <= BYTES_LEFT_MAX;
+}
+
+async function main(): Promise<boolean> {
+  const bank = await openBank();
+  const { connection, pool, client } = bank;
+  say(`transfers at ${PER_SECOND} a second, each with its event; ${number(rows)} rows shall wait`);
+  const first = await pace(pool, 5);
+  const before = await pace(pool, PACED_SECONDS);
+  say(`before      ${inMs(before)}`);
+  const begun = performance.now();
+  await fill(connection, rows);
+  await client.query('CHECKPOINT');
+  say(`filled in ${number((performance.now() - begun) / 1_000)} s; the log is down`);
+  const settling = await settle(pool, client);
+  const waiting = await pace(pool, PACED_SECONDS);
+  say(`waiting     ${inMs(waiting)}; the outbox takes ${number((await bytesOf(bank)) / 2 ** 20)} MiB`);
+  const paced = [first, before, settling, waiting].reduce((sum, { count }) => sum + count, 0);
+  const isExact = await drain(bank, paced + rows);
   const growth = waiting.p99 / before.p99 - 1;
   say(`p99 while rows wait: ${(growth * 100).toFixed(1)} % beside before`);
-  return exact && verified && bytes <= 64 * 2 ** 20 && growth <= P99_GROWTH_MAX;
+  return isExact && growth <= P99_GROWTH_MAX;
 }
 
 function urlOf({ user, password, database, host, port }: pg.ClientConfig): string {

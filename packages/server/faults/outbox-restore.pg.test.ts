@@ -14,6 +14,7 @@ import { Gate, wrapPort } from './port-wrappers.ts';
 import { Impostor, type Mode, type RestoreOptions, RestoreScene } from './restore-scene.ts';
 import { processesOf, SourceCluster } from './source-cluster.ts';
 
+const LANES = 3;
 const MODES: readonly Mode[] = ['polling', 'wal'];
 
 /** Rows that were relayed, and a relay that works in the scene's mode. */
@@ -99,34 +100,6 @@ async function emptyOlderSlots(scene: RestoreScene): Promise<string[]> {
   return written;
 }
 
-describe('an older copy of the files is put back', () => {
-  for (const mode of MODES) {
-    it(`${mode}: and has gone on, with the same xids for other rows`, async (t) => {
-      const scene = await begin(t, mode);
-      const forgotten = await putBackOlder(scene);
-      await checkEpoch(scene, /older copy/, forgotten);
-    });
-
-    it(`${mode}: loses rows when nobody looks`, async (t) => {
-      const scene = await begin(t, mode, { outbox: new Impostor().wrap });
-      await putBackOlder(scene);
-      await checkLoss(scene);
-    });
-
-    it(`${mode}: of a crash, under a relay that watches; slots were emptied whose rows the copy has`, async (t) => {
-      const scene = await begin(t, mode);
-      const { source } = scene;
-      await source.crash();
-      source.copy('older');
-      await source.start();
-      const forgotten = [...(await source.write(6, 'forgotten')), ...(await emptyOlderSlots(scene))];
-      await between(source, () => source.putBack('older'));
-      await checkEpoch(scene, /older copy/, forgotten);
-      assert.ok(scene.repeats >= 5, 'the rows of the copy are in the log already');
-    });
-  }
-});
-
 /**
  * The copy holds the row that was relayed last. Since it was made other transactions have used xids, and the cursor
  * went with them: rows that get these xids in the copy would be passed over.
@@ -151,55 +124,6 @@ async function putBackBehindHorizon(scene: RestoreScene): Promise<void> {
   await source.write(20, 'again');
   scene.startRelay();
 }
-
-describe('a copy that holds the last row, and is older than the horizon', () => {
-  for (const mode of MODES) {
-    it(`${mode}: is known by the token that it lacks`, async (t) => {
-      const scene = await begin(t, mode);
-      await putBackBehindHorizon(scene);
-      await checkEpoch(scene, /token/, []);
-    });
-  }
-
-  it('polling: loses rows when nobody looks for the token', async (t) => {
-    const scene = await begin(t, 'polling', { outbox: new Impostor(['tokens', 'beat']).wrap });
-    await putBackBehindHorizon(scene);
-    await checkLoss(scene);
-  });
-
-  it('polling: is no other database as long as the cursor is at that row', async (t) => {
-    const scene = await begin(t, 'polling');
-    const { source } = scene;
-    await between(source, () => source.copy('older'));
-    await source.consumeXids(200);
-    await between(source, () => source.putBack('older'));
-    await source.write(20, 'again');
-    await scene.untilComplete();
-    await scene.stopRelay();
-    assert.deepEqual(await scene.recordedEpochs(), []);
-    await scene.check([]);
-  });
-});
-
-it('polling: takes commits that a crash made the source forget for what they are', async (t) => {
-  const scene = await begin(t, 'polling');
-  const { source } = scene;
-  let forgotten: string[] = [];
-  // The relay leaves a token once a second, and that commit makes durable what came before it: then nothing is forgotten.
-  for (let attempt = 0; attempt < 10; attempt++) {
-    const writer = processesOf(source.directory).find(({ title }) => title.includes('walwriter'));
-    // With synchronous_commit off a row is seen before it is durable; the process that makes it so is held.
-    process.kill(writer?.pid as number, 'SIGSTOP');
-    forgotten = await source.write(3, 'forgotten', { isDurable: false });
-    await scene.untilRelayed(forgotten);
-    await source.crash();
-    await source.start();
-    const left = await source.query('SELECT FROM app.business WHERE id = ANY ($1)', [forgotten]);
-    if (left.length === 0) break;
-  }
-  await source.write(20, 'again');
-  await checkEpoch(scene, /older copy/, forgotten);
-});
 
 /** What pg_dump and psql do: every row as it was, in a cluster of its own. */
 async function restoreDump(t: TestContext, from: SourceCluster): Promise<SourceCluster> {
@@ -234,24 +158,6 @@ async function moveToDump(t: TestContext, scene: RestoreScene): Promise<string[]
   return forgotten;
 }
 
-describe('a dump is restored into another cluster', () => {
-  for (const mode of MODES) {
-    it(`${mode}: its rows bear xids of the future, and slots are emptied all the same`, async (t) => {
-      const scene = await begin(t, mode);
-      const forgotten = await moveToDump(t, scene);
-      await scene.untilComplete();
-      await emptyOlderSlots(scene);
-      await checkEpoch(scene, /system identifier/, forgotten);
-    });
-  }
-
-  it('polling: loses rows when nobody looks', async (t) => {
-    const scene = await begin(t, 'polling', { outbox: new Impostor().wrap });
-    await moveToDump(t, scene);
-    await checkLoss(scene);
-  });
-});
-
 /** A standby that lacks the last commits takes the place of its primary. */
 async function promote(t: TestContext, scene: RestoreScene): Promise<string[]> {
   const { source } = scene;
@@ -282,62 +188,6 @@ async function promote(t: TestContext, scene: RestoreScene): Promise<string[]> {
   return forgotten;
 }
 
-describe('a standby is promoted that lacks the last commits', () => {
-  for (const mode of MODES) {
-    it(`${mode}: is another timeline`, async (t) => {
-      const scene = await begin(t, mode);
-      const forgotten = await promote(t, scene);
-      await checkEpoch(scene, /timeline 00000002/, forgotten);
-    });
-  }
-
-  it('polling: loses rows when nobody looks', async (t) => {
-    const scene = await begin(t, 'polling', { outbox: new Impostor().wrap });
-    await promote(t, scene);
-    await checkLoss(scene);
-  });
-});
-
-it('polling: a point in time is restored', async (t) => {
-  const scene = await begin(t, 'polling');
-  const { source } = scene;
-  const restored = await source.baseBackup(t);
-  await source.write(4, 'replayed');
-  await source.query("SELECT pg_create_restore_point('before the mistake')");
-  const forgotten = await source.write(6, 'forgotten');
-  await scene.untilRelayed(forgotten);
-  await source.crash();
-  restored.takeArchive(source);
-  restored.put('recovery.signal', '');
-  restored.put(
-    'postgresql.auto.conf',
-    `restore_command = 'cp archived/%f "%p"'\nrecovery_target_name = 'before the mistake'\nrecovery_target_action = 'promote'\n`,
-  );
-  await restored.start();
-  await until(
-    'the recovery to end',
-    async () => !(await restored.one<boolean>('SELECT pg_is_in_recovery()')),
-  );
-  scene.source = restored;
-  await restored.write(20, 'again');
-  await checkEpoch(scene, /timeline 00000002/, forgotten);
-});
-
-it('polling: a copy is put back while the relay waits for the log, and answers on new connections', async (t) => {
-  const gates: Gate[] = [];
-  const scene = await begin(t, 'polling', { log: (log) => gated(log, gates) });
-  const { source } = scene;
-  await between(source, () => source.copy('older'));
-  const gate = new Gate();
-  gates.push(gate);
-  const forgotten = await source.write(1, 'forgotten');
-  await until('the relay to wait for the log', () => gate.arrived > 0);
-  await between(source, () => source.putBack('older'));
-  await source.write(20, 'again');
-  gate.open();
-  await checkEpoch(scene, /older copy/, forgotten);
-});
-
 /** A log that takes rows only as the gates of the list let it. */
 function gated(log: RelayLog, gates: readonly Gate[]): RelayLog {
   return wrapPort(log, {
@@ -348,19 +198,174 @@ function gated(log: RelayLog, gates: readonly Gate[]): RelayLog {
   });
 }
 
-it('wal: the database stops at once though the log takes nothing', async (t) => {
-  const gates: Gate[] = [];
-  const scene = await begin(t, 'wal', { log: (log) => gated(log, gates) });
+// Side by side, each with clusters of its own: they wait more than they work.
+describe('a source that is another database than before', { concurrency: LANES }, () => {
+  describe('an older copy of the files is put back', { concurrency: 1 }, () => {
+    for (const mode of MODES) {
+      it(`${mode}: and has gone on, with the same xids for other rows`, async (t) => {
+        const scene = await begin(t, mode);
+        const forgotten = await putBackOlder(scene);
+        await checkEpoch(scene, /older copy/, forgotten);
+      });
+
+      it(`${mode}: loses rows when nobody looks`, async (t) => {
+        const scene = await begin(t, mode, { outbox: new Impostor().wrap });
+        await putBackOlder(scene);
+        await checkLoss(scene);
+      });
+
+      it(`${mode}: of a crash, under a relay that watches; slots were emptied whose rows the copy has`, async (t) => {
+        const scene = await begin(t, mode);
+        const { source } = scene;
+        await source.crash();
+        source.copy('older');
+        await source.start();
+        const forgotten = [...(await source.write(6, 'forgotten')), ...(await emptyOlderSlots(scene))];
+        await between(source, () => source.putBack('older'));
+        await checkEpoch(scene, /older copy/, forgotten);
+        assert.ok(scene.repeats >= 5, 'the rows of the copy are in the log already');
+      });
+    }
+  });
+
+  describe('a copy that holds the last row, and is older than the horizon', { concurrency: 1 }, () => {
+    for (const mode of MODES) {
+      it(`${mode}: is known by the token that it lacks`, async (t) => {
+        const scene = await begin(t, mode);
+        await putBackBehindHorizon(scene);
+        await checkEpoch(scene, /token/, []);
+      });
+    }
+
+    it('polling: loses rows when nobody looks for the token', async (t) => {
+      const scene = await begin(t, 'polling', { outbox: new Impostor(['tokens', 'beat']).wrap });
+      await putBackBehindHorizon(scene);
+      await checkLoss(scene);
+    });
+
+    it('polling: is no other database as long as the cursor is at that row', async (t) => {
+      const scene = await begin(t, 'polling');
+      const { source } = scene;
+      await between(source, () => source.copy('older'));
+      await source.consumeXids(200);
+      await between(source, () => source.putBack('older'));
+      await source.write(20, 'again');
+      await scene.untilComplete();
+      await scene.stopRelay();
+      assert.deepEqual(await scene.recordedEpochs(), []);
+      await scene.check([]);
+    });
+  });
+
+  describe('a dump is restored into another cluster', { concurrency: 1 }, () => {
+    for (const mode of MODES) {
+      it(`${mode}: its rows bear xids of the future, and slots are emptied all the same`, async (t) => {
+        const scene = await begin(t, mode);
+        const forgotten = await moveToDump(t, scene);
+        await scene.untilComplete();
+        await emptyOlderSlots(scene);
+        await checkEpoch(scene, /system identifier/, forgotten);
+      });
+    }
+
+    it('polling: loses rows when nobody looks', async (t) => {
+      const scene = await begin(t, 'polling', { outbox: new Impostor().wrap });
+      await moveToDump(t, scene);
+      await checkLoss(scene);
+    });
+  });
+
+  describe('a standby is promoted that lacks the last commits', { concurrency: 1 }, () => {
+    for (const mode of MODES) {
+      it(`${mode}: is another timeline`, async (t) => {
+        const scene = await begin(t, mode);
+        const forgotten = await promote(t, scene);
+        await checkEpoch(scene, /timeline 00000002/, forgotten);
+      });
+    }
+
+    it('polling: loses rows when nobody looks', async (t) => {
+      const scene = await begin(t, 'polling', { outbox: new Impostor().wrap });
+      await promote(t, scene);
+      await checkLoss(scene);
+    });
+  });
+
+  it('polling: a point in time is restored', async (t) => {
+    const scene = await begin(t, 'polling');
+    const { source } = scene;
+    const restored = await source.baseBackup(t);
+    await source.write(4, 'replayed');
+    await source.query("SELECT pg_create_restore_point('before the mistake')");
+    const forgotten = await source.write(6, 'forgotten');
+    await scene.untilRelayed(forgotten);
+    await source.crash();
+    restored.takeArchive(source);
+    restored.put('recovery.signal', '');
+    restored.put(
+      'postgresql.auto.conf',
+      `restore_command = 'cp archived/%f "%p"'\nrecovery_target_name = 'before the mistake'\nrecovery_target_action = 'promote'\n`,
+    );
+    await restored.start();
+    await until(
+      'the recovery to end',
+      async () => !(await restored.one<boolean>('SELECT pg_is_in_recovery()')),
+    );
+    scene.source = restored;
+    await restored.write(20, 'again');
+    await checkEpoch(scene, /timeline 00000002/, forgotten);
+  });
+
+  it('polling: a copy is put back while the relay waits for the log, and answers on new connections', async (t) => {
+    const gates: Gate[] = [];
+    const scene = await begin(t, 'polling', { log: (log) => gated(log, gates) });
+    const { source } = scene;
+    await between(source, () => source.copy('older'));
+    const gate = new Gate();
+    gates.push(gate);
+    const forgotten = await source.write(1, 'forgotten');
+    await until('the relay to wait for the log', () => gate.arrived > 0);
+    await between(source, () => source.putBack('older'));
+    await source.write(20, 'again');
+    gate.open();
+    await checkEpoch(scene, /older copy/, forgotten);
+  });
+
+  it('wal: the database stops at once though the log takes nothing', async (t) => {
+    const gates: Gate[] = [];
+    const scene = await begin(t, 'wal', { log: (log) => gated(log, gates) });
+    const { source } = scene;
+    const gate = new Gate();
+    gates.push(gate);
+    await source.write(3, 'waiting');
+    await until('the relay to wait for the log', () => gate.arrived > 0);
+    await source.stop();
+    assert.ok(!source.wasForced(), 'it would wait for the stream as long as that lives');
+    await source.start();
+    gate.open();
+    await scene.untilComplete();
+    await scene.stopRelay();
+    await scene.check([]);
+  });
+});
+
+// By itself: what is forgotten depends on what the relay does in the same second.
+it('polling: takes commits that a crash made the source forget for what they are', async (t) => {
+  const scene = await begin(t, 'polling');
   const { source } = scene;
-  const gate = new Gate();
-  gates.push(gate);
-  await source.write(3, 'waiting');
-  await until('the relay to wait for the log', () => gate.arrived > 0);
-  await source.stop();
-  assert.ok(!source.wasForced(), 'it would wait for the stream as long as that lives');
-  await source.start();
-  gate.open();
-  await scene.untilComplete();
-  await scene.stopRelay();
-  await scene.check([]);
+  let forgotten: string[] = [];
+  // The relay leaves a token once a second, and that commit makes durable what came before it: then nothing is forgotten.
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const writer = processesOf(source.directory).find(({ title }) => title.includes('walwriter'));
+    // With synchronous_commit off a row is seen before it is durable; the process that makes it so is held.
+    process.kill(writer?.pid as number, 'SIGSTOP');
+    forgotten = await source.write(3, 'forgotten', { isDurable: false });
+    await scene.untilRelayed(forgotten);
+    await source.crash();
+    await source.start();
+    const left = await source.query('SELECT FROM app.business WHERE id = ANY ($1)', [forgotten]);
+    if (left.length === 0) break;
+  }
+  await source.write(20, 'again');
+  await checkEpoch(scene, /older copy/, forgotten);
 });

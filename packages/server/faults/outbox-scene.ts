@@ -27,7 +27,7 @@ import { SceneRelay } from './scene-relay.ts';
 const SLOTS = 8;
 const PARTITIONS = 4;
 const UNTIL_MS_MAX = 30_000;
-const POLL_MS = 4;
+const POLL_MS = 10;
 const OUTBOX_SQL = readFileSync(new URL('../sql/outbox/outbox.sql', import.meta.url), 'utf8');
 const CLOCK = 'extract(epoch FROM clock_timestamp()) / ';
 /** What every cluster of these tests needs beside what Evident starts it with. */
@@ -144,7 +144,7 @@ export class OutboxScene {
     this.#tenants = options.tenants === undefined ? ['acme'] : options.tenants;
     // A pool of its own, so that the relays' connections can be ended and no others.
     const named = { ...installation.storage.connection, application_name: `log of ${this.name}` };
-    this.#pool = openPool(named, { role: 'evident_server', max: 6 });
+    this.#pool = openPool(named, { role: 'evident_server', max: 6, tenant: '*' });
     this.#pool.on('connect', (client) => client.on('error', () => undefined));
     this.#relayLog = new PostgresRelayLog({ pool: this.#pool, logs: installation.storage.logs });
     this.relayLog = installation.storage.relayLog;

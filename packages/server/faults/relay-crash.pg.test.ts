@@ -13,6 +13,8 @@ import { checkRecords, checkScene } from './relay-check.ts';
 import type { SceneRelay } from './scene-relay.ts';
 
 const isProof = process.env.EVIDENT_PROVE === '1';
+/** Lives at once, each with a database of its own: they wait more than they work. */
+const LANES = 4;
 /** Calls of one method at which a relay dies, at most. */
 const NTH_MAX = isProof ? 5 : 1;
 /** Methods that write: the relay dies before and after these. After a read nothing differs from before the next call. */
@@ -165,7 +167,8 @@ function deathsOf(calls: ReadonlyMap<string, number>): Death[] {
 }
 
 describe('a relay that dies', () => {
-  it('at any call of its ports, once or twice, leaves nothing that the next does not put right', async (t) => {
+  const claim = 'at any call of its ports, once or twice, leaves nothing that the next does not put right';
+  it(claim, { concurrency: LANES }, async (t) => {
     const { calls } = await runDeaths(t, []);
     for (const method of [
       'outbox.readAll',
@@ -177,11 +180,11 @@ describe('a relay that dies', () => {
       assert.ok(calls.has(method), `nobody called ${method}`);
     const deaths = deathsOf(calls);
     let died = 0;
-    for (const [index, death] of deaths.entries()) {
+    const each = deaths.map((death, index) => {
       // Every other one dies there twice: what the first death left is met by the second.
       const times = isProof ? 1 + (index % 3) : 1 + (index % 2);
       const name = `${death.when} ${death.method} ${death.nth}, ${times} times`;
-      await t.test(name, async (inner) => {
+      return t.test(name, async (inner) => {
         const lived = await runDeaths(
           inner,
           Array.from({ length: times }, () => death),
@@ -189,7 +192,8 @@ describe('a relay that dies', () => {
         );
         died += lived.died;
       });
-    }
+    });
+    await Promise.all(each);
     await t.test('before it has read the row of the cursor that another left', async (inner) => {
       const first: Death = { method: 'outbox.slots', nth: 1, when: 'before' };
       const lived = await runDeaths(inner, [first, { method: 'outbox.readRow', nth: 1, when: 'before' }]);

@@ -184,14 +184,18 @@ async function relayAll(t: TestContext, options: SceneOptions): Promise<void> {
   await first.stop();
   assert.deepEqual(first.faults, []);
   assert.equal(first.rejected.length, rejected.length);
+  assert.deepEqual([first.appended, first.repeats], [taken.length + plain.length, 0]);
   assert.equal(passedOver > 0, options.where === 'log', `PostgreSQL took ${passedOver} rows over by itself`);
   await checkAll(scene, taken, rejected, plain);
 
   // The database is not the one known before: everything is read again.
   await scene.admin.query('UPDATE evident_outbox.heartbeat SET tokens = ARRAY[gen_random_uuid()]');
   const second = scene.relay();
-  await until('everything to be a repeat', () => second.repeats >= all.length + plain.length);
+  const repeated = () => [second.repeats, second.rejected.length];
+  await until('everything to be a repeat', () => repeated()[0] + repeated()[1] >= all.length + plain.length);
   await second.stop();
+  assert.deepEqual(repeated(), [taken.length + plain.length, rejected.length]);
+  assert.equal(second.appended, 0);
   assert.equal(second.epochs.length, 1);
   assert.equal((await scene.said('relay.epoch')).length, 1);
   await checkAll(scene, taken, rejected, plain);

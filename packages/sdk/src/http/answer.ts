@@ -39,6 +39,8 @@ const AGAIN_UNTAKEN: ReadonlySet<ErrorCode> = new Set([
   'request-timeout',
   'log-unavailable',
   'disk-full',
+  'rate-limited',
+  'identity-unavailable',
 ]);
 const CONTENT: ReadonlySet<ErrorCode> = new Set([
   'json-invalid',

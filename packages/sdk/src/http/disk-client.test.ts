@@ -44,7 +44,7 @@ function segmentsOf(folder: string): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('.segment'));
 }
 
-describe('a client with a disk buffer', { timeout: 30_000 }, () => {
+describe('a client with a disk buffer', { timeout: 120_000 }, () => {
   it('resolves when the event is on disk, and brings it to the log in order', async (t) => {
     const { folder, log, start } = open(t);
     log.always = 'break';

@@ -21,7 +21,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   return 'it was taken';
 }
 
-describe('a client with a memory buffer', { timeout: 30_000 }, () => {
+describe('a client with a memory buffer', { timeout: 120_000 }, () => {
   it('resolves when the log holds the event, and says where', async () => {
     const { client, log } = open({ url: 'https://log.example.invalid/base/', log: 'clicks', tenant: 'acme' });
     const event = makeEvent();
@@ -190,7 +190,7 @@ describe('a client with a memory buffer', { timeout: 30_000 }, () => {
   });
 });
 
-describe('the end of a wait', { timeout: 30_000 }, () => {
+describe('the end of a wait', { timeout: 120_000 }, () => {
   it('is outcome-unknown when the event may be in the log, and log-unavailable when it is surely not', async () => {
     const ROWS: [Behaviour, taken: number, code: string][] = [
       ['refuse connection', 0, 'log-unavailable'],
@@ -259,7 +259,7 @@ describe('the end of a wait', { timeout: 30_000 }, () => {
   });
 });
 
-describe('flush and close of a memory buffer', { timeout: 30_000 }, () => {
+describe('flush and close of a memory buffer', { timeout: 120_000 }, () => {
   it('wait for what was taken, and say what waits when the time is over', async () => {
     const { client, log } = open();
     const sent = client.send(makeEvent());

@@ -97,7 +97,7 @@ function stepped(before: (step: string) => void, short = (bytes: number) => byte
   };
 }
 
-describe('segments', { timeout: 60_000 }, () => {
+describe('segments', { timeout: 120_000 }, () => {
   it('give back what was appended, in order, over files and starts, and leave nothing behind', async (t) => {
     const folder = makeFolder(t);
     const { store } = openStore(folder, { bytesMax: 64 * 1024 });
@@ -249,7 +249,7 @@ describe('segments', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a write that fails', { timeout: 60_000 }, () => {
+describe('a write that fails', { timeout: 120_000 }, () => {
   const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   const codeOf = (error: unknown) => (error as EvidentError).code;
 
@@ -320,7 +320,9 @@ describe('a write that fails', { timeout: 60_000 }, () => {
   });
 });
 
-it('a crash between any two steps loses nothing that append has resolved', { timeout: 60_000 }, async (t) => {
+it('a crash between any two steps loses nothing that append has resolved', {
+  timeout: 120_000,
+}, async (t) => {
   const folder = makeFolder(t);
   const durable = new Set<string>();
   const delivered = new Set<string>();

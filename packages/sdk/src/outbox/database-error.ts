@@ -10,6 +10,10 @@ interface Mapping {
   readonly detail: string;
 }
 
+/** A named statement is not there, or is there already: whoever stands between exchanged the connection. */
+const PREPARED_LOST =
+  'the prepared statement of the insert is not what the client takes it for: a pooler exchanges connections, or something ran DISCARD ALL or DEALLOCATE. Give the driver { prepare: false }';
+
 const BY_STATE: Readonly<Record<string, Mapping>> = {
   '42P01': { code: 'outbox-missing', detail: 'the table evident_outbox.events does not exist' },
   '3F000': { code: 'outbox-missing', detail: 'the schema evident_outbox does not exist' },
@@ -21,6 +25,8 @@ const BY_STATE: Readonly<Record<string, Mapping>> = {
     code: 'outbox-unavailable',
     detail: 'an earlier statement of the transaction had failed, so nothing more can be written in it',
   },
+  '26000': { code: 'outbox-unavailable', detail: PREPARED_LOST },
+  '42P05': { code: 'outbox-unavailable', detail: PREPARED_LOST },
   '25006': { code: 'outbox-unavailable', detail: 'the transaction is read only' },
   '23502': { code: 'outbox-refused', detail: 'a column of the row is empty' },
   '22021': { code: 'outbox-refused', detail: 'a text does not fit the encoding of the database' },
@@ -47,6 +53,12 @@ export function outboxError(error: unknown): EvidentError {
     detail: `the database did not take the row${state === undefined ? '' : ` (SQLSTATE ${state})`}: ${messageOf(error)}`,
   };
   return new EvidentError(code, detail, { cause: error, context: { sqlstate: state } });
+}
+
+/** Whether the statement failed because it was prepared, not because of what it says. */
+export function isPreparedLost(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '26000' || state === '42P05';
 }
 
 /** The five characters of PostgreSQL, wherever the library put them. */

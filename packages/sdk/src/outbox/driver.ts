@@ -10,6 +10,11 @@ export interface OutboxStatement {
   readonly strings: TemplateStringsArray;
   /** The same rows, for a driver that speaks no SQL. */
   readonly rows: readonly OutboxRow[];
+  /**
+   * A name to prepare the statement under: in every process of one text always. There are two, for an event and for an
+   * intent; a statement of several rows has none, for their number would have no bound.
+   */
+  readonly name?: string;
 }
 
 /** A row of the outbox, less what its defaults give. */

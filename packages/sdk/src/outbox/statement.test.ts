@@ -34,6 +34,16 @@ describe('the INSERT', () => {
     assert.doesNotMatch(text, /DROP/);
   });
 
+  it('has a name of its text for one row, and none for more: their number would have no bound', () => {
+    const names = [row(), { ...row(), type: 'audit.intent', schema: 0 } as const].map(
+      (one) => insertStatement([one]).name,
+    );
+    for (const name of names) assert.match(name ?? '', /^evident_[0-9a-f]{16}$/);
+    assert.notEqual(names[0], names[1]);
+    assert.equal(insertStatement([row('{"n":2}')]).name, names[0]);
+    assert.equal(insertStatement([row(), row()]).name, undefined);
+  });
+
   it('is cut by rows and by size, in order', () => {
     const rows = Array.from({ length: STATEMENT_ROWS_MAX + 1 }, (_, i) => row(String(i)));
     const cut = insertStatements(rows);

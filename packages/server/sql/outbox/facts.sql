@@ -85,6 +85,13 @@ UNION ALL
 SELECT object, 'persistence', NULL, CASE relpersistence WHEN 'p' THEN 'LOGGED' WHEN 'u' THEN 'UNLOGGED' ELSE 'TEMPORARY' END
   FROM relation WHERE relkind IN ('r', 'p', 'S')
 UNION ALL
+-- Of slots, in their place or not: the others have none from us, and what an operator sets there is the operator's.
+SELECT r.object, 'storage parameters', NULL, coalesce((
+         SELECT string_agg(o, ', ' ORDER BY o COLLATE "C")
+           FROM (SELECT unnest(r.reloptions) UNION ALL
+                 SELECT 'toast.' || unnest(x.reloptions) FROM pg_class x WHERE x.oid = r.reltoastrelid) AS options (o)), 'none')
+  FROM relation r WHERE r.relkind = 'r' AND r.relname ~ '^events_[0-9]+$'
+UNION ALL
 SELECT object, 'row security', NULL, format('%s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY',
        CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
        CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END) FROM tables

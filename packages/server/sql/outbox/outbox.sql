@@ -108,10 +108,14 @@ BEGIN
   END IF;
 
   -- All slots, no default partition: a row that fitted nowhere would be a mistake of ours, and shall be heard of.
+  -- No autovacuum: rows are never updated, and a slot is emptied by TRUNCATE, so there is nothing to clean up. With it
+  -- 1.5 M rows that waited were written once more (1 GB of write-ahead log in 30 s), and the p99 of the business went
+  -- from 4 ms to 39 (November 2026). Against wraparound PostgreSQL vacuums all the same.
   FOR slot IN 0 .. ring.slots - 1 LOOP
     IF to_regclass('evident_outbox.events_' || slot) IS NULL THEN
       BEGIN
-        EXECUTE format('CREATE TABLE evident_outbox.%I PARTITION OF evident_outbox.events FOR VALUES IN (%s)',
+        EXECUTE format('CREATE TABLE evident_outbox.%I PARTITION OF evident_outbox.events FOR VALUES IN (%s)
+                          WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)',
                        'events_' || slot, slot);
       EXCEPTION WHEN invalid_object_definition OR check_violation THEN
         -- Another partition has its value, or a default partition its rows: the check after this names both.
@@ -166,7 +170,9 @@ BEGIN
 
   -- step: look
   -- No insert into the slot is open now: a row whose xid is not below the snapshot's end was not written here.
-  EXECUTE format('SELECT EXISTS (SELECT FROM evident_outbox.%I WHERE (xid, id) > ($1, $2) AND xid < pg_snapshot_xmax(pg_current_snapshot())),
+  -- The first row beyond the cursor by the index: an EXISTS would read the whole slot, under this lock.
+  EXECUTE format('SELECT coalesce((SELECT xid FROM evident_outbox.%I WHERE (xid, id) > ($1, $2) ORDER BY xid, id LIMIT 1)
+                                  < pg_snapshot_xmax(pg_current_snapshot()), false),
                          EXISTS (SELECT FROM evident_outbox.%1$I WHERE (xid, id) = ($3, $4)),
                          EXISTS (SELECT FROM evident_outbox.%1$I),
                          (SELECT count(*) FROM evident_outbox.%1$I WHERE (xid, id) > ($1, $2) AND xid >= pg_snapshot_xmax(pg_current_snapshot()))',

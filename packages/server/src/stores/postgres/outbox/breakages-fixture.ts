@@ -302,6 +302,16 @@ const GUARDS: Breakage[] = [
   ...on(EVENTS, /^policy mine: /, {
     'a policy': `CREATE POLICY mine ON ${EVENTS} USING (tenant = current_user)`,
   }),
+  ...on(
+    `${EVENTS}_3`,
+    /^storage parameters: toast.autovacuum_enabled=false instead of autovacuum_enabled=false, /,
+    {
+      'autovacuum for a slot': `ALTER TABLE ${EVENTS}_3 RESET (autovacuum_enabled)`,
+    },
+  ),
+  ...on(`${EVENTS}_1`, /^storage parameters: autovacuum_enabled=false, fillfactor=50, toast/, {
+    'other storage for a slot': `ALTER TABLE ${EVENTS}_1 SET (fillfactor = 50, toast.autovacuum_enabled = true)`,
+  }),
   ...on(`${EVENTS}_3`, /^persistence: UNLOGGED instead of LOGGED$/, {
     'a slot unlogged': `ALTER TABLE ${EVENTS}_3 SET UNLOGGED`,
   }),

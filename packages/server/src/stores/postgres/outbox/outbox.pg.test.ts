@@ -1,4 +1,5 @@
-import { type ApplicationSession, describeOutbox } from '../../../../contract/outbox-contract.ts';
+import { describeOutbox } from '../../../../contract/outbox-contract.ts';
+import type { ApplicationSession } from '../../../../contract/outbox-under-test.ts';
 import { cleanUp } from '../embedded/engine-fixture.ts';
 import { type OutboxDatabase, openOutboxDatabase, SLOTS } from './outbox-fixture.ts';
 import { openOutbox } from './postgres-outbox.ts';

@@ -56,6 +56,8 @@ function tableRemedy(one: Difference, expected: Facts): Remedy {
   switch (fact) {
     case 'persistence':
       return { putRight: `ALTER TABLE ${object} SET ${one.expected}` };
+    case 'storage parameters':
+      return { takeAway: resetParameters(object, actual), putRight: setParameters(object, one.expected) };
     case 'row security':
       return { takeAway: `ALTER TABLE ${object} ${one.expected}` };
     case 'policy':
@@ -99,6 +101,17 @@ function columnRemedy(one: Difference, expected: Facts): Remedy {
     return alter(object, one.expected === 'NULL' ? 'DROP NOT NULL' : 'SET NOT NULL');
   if (fact === 'nullability of its own') return alter(object, 'DROP NOT NULL');
   return {};
+}
+
+/** Of a slot; inserts go on meanwhile. */
+function setParameters(object: string, expected: string | null): string | undefined {
+  return expected === null || expected === 'none' ? undefined : `ALTER TABLE ${object} SET (${expected})`;
+}
+
+function resetParameters(object: string, actual: string | null): string | undefined {
+  if (actual === null || actual === 'none') return undefined;
+  const names = actual.split(', ').map((parameter) => parameter.slice(0, parameter.indexOf('=')));
+  return `ALTER TABLE ${object} RESET (${names.join(', ')})`;
 }
 
 /** New rows are held to it in any case; the old ones, if they break it, until they are relayed and emptied. */

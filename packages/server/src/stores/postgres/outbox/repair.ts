@@ -97,7 +97,8 @@ async function repairAll(
 
 function isLocking({ object, fact, actual }: Difference): boolean {
   const isTable = object === EVENTS || object.startsWith(`${EVENTS}_`) || fact === 'place';
-  return isTable && !(fact === 'kind' && actual === null) && !fact.endsWith('rights');
+  if (fact === 'storage parameters' || fact.endsWith('rights')) return false;
+  return isTable && !(fact === 'kind' && actual === null);
 }
 
 async function apply(
