@@ -46,3 +46,21 @@ describe('the intent of an outcome', () => {
     });
   });
 });
+
+describe('a body with more errors than anybody reads', () => {
+  const many = (value: unknown) =>
+    Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`f${i}`, value]));
+
+  it('is refused for the first, in whatever member it stands', () => {
+    const right = { old: 1, new: 2 };
+    for (const [body, field] of [
+      [{ changes: many(1) }, 'body.changes.f0'],
+      [{ changes: { ...many(right), last: 1 } }, 'body.changes.last'],
+      [{ context: { ...many('x'), last: 1 } }, 'body.context.last'],
+      [{ changes: many(1), result: 'maybe' }, 'body.result'],
+      [{ changes: many(1), unknown: 1 }, 'body.unknown'],
+    ] as const)
+      assert.throws(() => checkAuditEvent({ ...event, ...body }), { context: { field } }, field);
+    checkAuditEvent({ ...event, changes: many(right), context: many('x') });
+  });
+});

@@ -74,7 +74,17 @@ export const ERRORS = {
   unauthenticated: {
     sentence: 'The request carries no credential, or one that is not known or was revoked.',
     retryable: false,
-    action: 'Send a valid API key as a bearer token.',
+    action: 'Send a valid API key, or a token of the identity provider, as a bearer token.',
+  },
+  'credential-expired': {
+    sentence: 'The credential was good, but its time is over.',
+    retryable: false,
+    action: 'Get a new token from the identity provider, or use the key that took the place of this one.',
+  },
+  'api-key-ended': {
+    sentence: 'The API key has ended, or was rotated before.',
+    retryable: false,
+    action: 'Rotate the key that took its place, or make a new one.',
   },
   forbidden: {
     sentence: 'The role of the credential does not allow this.',
@@ -122,6 +132,16 @@ export const ERRORS = {
     retryable: true,
     action: 'Send the same request again after the time in Retry-After.',
   },
+  'rate-limited': {
+    sentence: 'There were more requests in a minute than this credential or address may send.',
+    retryable: true,
+    action: 'Send the same request again after the time in Retry-After.',
+  },
+  'identity-unavailable': {
+    sentence: 'The identity provider cannot be reached, and the key of this token is not known yet.',
+    retryable: true,
+    action: 'Wait and try again, or use an API key; nothing of the request was taken.',
+  },
   'outcome-unknown': {
     sentence: 'The log went away while it was appending; the records may or may not be in it.',
     retryable: true,
@@ -157,6 +177,38 @@ export const ERRORS = {
     sentence: 'The position was trimmed from the log.',
     retryable: false,
     action: 'Read it from the archive.',
+  },
+  // Search.
+  'cursor-invalid': {
+    sentence: 'The cursor is not one of this search.',
+    retryable: false,
+    action: 'Begin the search anew without a cursor, or send the filter that the cursor came with.',
+  },
+  'read-unrecorded': {
+    sentence: 'The read could not be recorded, so it is not answered.',
+    retryable: true,
+    action: 'Wait until the log takes records again; look at /readyz and the server log.',
+  },
+  'query-too-slow': {
+    sentence: 'The query took longer than it may.',
+    retryable: false,
+    action: 'Narrow the span of time or the filter.',
+  },
+  // Alerts.
+  'alert-rule-changed': {
+    sentence: 'The alert rule was changed by somebody else meanwhile.',
+    retryable: false,
+    action: 'Read the rule again, and make the change on what it is now.',
+  },
+  'replay-refused': {
+    sentence: 'The record ended or stalled a worker, so the server does not map it again.',
+    retryable: false,
+    action: 'Replay it with evident dlq replay on the server machine: a process of its own maps it.',
+  },
+  'view-changed': {
+    sentence: 'The generation of the view is no longer built, or another process builds it, too.',
+    retryable: true,
+    action: 'Look at evident status, and begin again with evident rebuild.',
   },
   // Capture in an application.
   'context-missing': {

@@ -37,7 +37,7 @@ export interface ProposedRecord {
   /** Lower-case UUID. */
   readonly id: string;
   readonly tenant: string;
-  /** API key id, `import:<run id>`, `outbox:<name>` or `evident`. */
+  /** API key id, `oidc:<subject>`, `import:<run id>`, `outbox:<name>` or `evident`. */
   readonly source: string;
   readonly sourceSeq: string | null;
   readonly type: string;
