@@ -45,7 +45,22 @@ export async function clearOrphans(directory: string, logger: EngineLogger): Pro
 
 /** Ends the PostgreSQL processes that work in `directory`, at once: for directories that are to be removed. */
 export function killProcessesIn(directory: string): void {
+  for (const pid of findInitdb(directory)) signal(pid, 'SIGKILL');
   for (const { pid } of scanProcesses(directory)) signal(pid, 'SIGKILL');
+}
+
+/** initdb works from elsewhere and names the directory: one that lived on would make it again after its removal. */
+function findInitdb(directory: string): number[] {
+  if (!existsSync('/proc/self/cwd')) return [];
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
+      return basename(words[0]) === 'initdb' && words.includes(directory) ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 async function endPostmaster(directory: string, pid: number, logger: EngineLogger): Promise<void> {
