@@ -12,6 +12,7 @@ import { closeIngestBench, INGEST_BENCHMARKS } from './bench-ingest.ts';
 import { closeOutboxBench, OUTBOX_BENCHMARKS } from './bench-outbox.ts';
 import { closeRelayBench, RELAY_BENCHMARKS } from './bench-relay.ts';
 import { closeSealBench, SEAL_BENCHMARKS } from './bench-seal.ts';
+import { closeSearchBench, SEARCH_BENCHMARKS } from './bench-search.ts';
 import { type Benchmark, describeMachine, formatTable, type Result, runBenchmark } from './measure.ts';
 
 const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
@@ -21,6 +22,7 @@ const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
   [RELAY_BENCHMARKS, closeRelayBench],
   [OUTBOX_BENCHMARKS, closeOutboxBench],
   [CAPTURE_BENCHMARKS, closeCaptureBench],
+  [SEARCH_BENCHMARKS, closeSearchBench],
 ];
 
 const words = process.argv.slice(2);

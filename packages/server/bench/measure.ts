@@ -40,6 +40,16 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/**
+ * The value below which this share of all lies (nearest rank from below), as it was measured: nothing is interpolated.
+ * @param values in any order; NaN of none
+ * @param share 0.99 for the p99
+ */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
+}
+
 export async function runBenchmark(benchmark: Benchmark): Promise<Result> {
   const samples: Sample[] = [];
   for (let run = 0; run < benchmark.runs; run++) samples.push(await benchmark.run());

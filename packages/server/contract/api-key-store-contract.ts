@@ -15,6 +15,8 @@ export function makeKey(keyId: string, over: Partial<ApiKey> = {}): ApiKey {
     note: null,
     madeAt: 1_800_000_000_123_457n,
     revokedAt: null,
+    expiresAt: null,
+    rotatedTo: null,
     ...over,
   };
 }
@@ -29,6 +31,54 @@ export function describeApiKeyStore(name: string, open: () => Promise<ApiKeyStor
       const all = makeKey('bbbbbbbbbbbbbbbb', { role: 'auditor', tenant: null });
       await store.insert(all);
       assert.deepEqual(await store.find(all.keyId), all);
+    });
+
+    it('keeps the end of a key, to the microsecond', async () => {
+      const store = await open();
+      await store.insert(makeKey('aaaaaaaaaaaaaaaa', { expiresAt: 1_900_000_000_000_001n }));
+      assert.equal((await store.find('aaaaaaaaaaaaaaaa'))?.expiresAt, 1_900_000_000_000_001n);
+    });
+
+    it('rotates a key once: the successor is there, and the key ends', async () => {
+      const store = await open();
+      const key = makeKey('aaaaaaaaaaaaaaaa', { role: 'investigator' });
+      const [first, second] = [makeKey('bbbbbbbbbbbbbbbb', { note: 'n' }), makeKey('cccccccccccccccc')];
+      await store.insert(key);
+      const at = 1_850_000_000_000_000n;
+      assert.equal(await store.rotate(key.keyId, first, at + 1n, at), true);
+      const ended = { ...key, expiresAt: at + 1n, rotatedTo: first.keyId };
+      assert.deepEqual(await store.find(key.keyId), ended);
+      assert.deepEqual(await store.find(first.keyId), first);
+      assert.equal(await store.rotate(key.keyId, second, at + 9n, at), false);
+      assert.deepEqual(await store.find(key.keyId), ended);
+      assert.equal(await store.find(second.keyId), null);
+    });
+
+    it('rotates no key that is unknown, revoked or over, and never lets one live longer', async () => {
+      const store = await open();
+      const at = 1_850_000_000_000_000n;
+      await store.insert(makeKey('over000000000000', { expiresAt: at }));
+      await store.insert(makeKey('revoked000000000'));
+      await store.revoke('revoked000000000', at);
+      await store.insert(makeKey('ends000000000000', { expiresAt: at + 5n }));
+      const next = (digit: string) => makeKey(digit.repeat(16));
+      assert.equal(await store.rotate('over000000000000', next('1'), at + 9n, at), false);
+      assert.equal(await store.rotate('revoked000000000', next('2'), at + 9n, at), false);
+      assert.equal(await store.rotate('nobody0000000000', next('3'), at + 9n, at), false);
+      assert.equal(await store.rotate('ends000000000000', next('4'), at + 9n, at), true);
+      assert.equal((await store.find('ends000000000000'))?.expiresAt, at + 5n);
+      assert.equal((await store.list({ tenant: null, after: null, limit: 10 })).length, 4);
+    });
+
+    it('of two rotations at once lets one through', async () => {
+      const store = await open();
+      await store.insert(makeKey('aaaaaaaaaaaaaaaa'));
+      const at = 1_850_000_000_000_000n;
+      const done = await Promise.all(
+        ['1', '2', '3'].map((digit) => store.rotate('aaaaaaaaaaaaaaaa', makeKey(digit.repeat(16)), at, at)),
+      );
+      assert.deepEqual(done.filter((one) => one).length, 1);
+      assert.equal((await store.list({ tenant: null, after: null, limit: 10 })).length, 2);
     });
 
     it('finds nothing under another id', async () => {

@@ -78,7 +78,8 @@ async function readLog(server: ServerProcess): Promise<Stored[]> {
       });
       assert.equal(page.status, 200);
       const lines = (await page.text()).split('\n').filter((line) => line !== '');
-      stored.push(...lines.map((line) => JSON.parse(line)).filter(({ tenant }) => tenant === 'acme'));
+      const records = lines.map((line) => JSON.parse(line));
+      stored.push(...records.filter(({ tenant, source }) => tenant === 'acme' && source !== 'evident'));
       from = page.headers.get('evident-next-position')!;
     }
   }

@@ -23,6 +23,8 @@ export class Installation {
   readonly dir: string;
   #storage: Storage | null = null;
   #sealers: Sealer[] = [];
+  /** Settles when the last that was asked to seal has done so. */
+  #sealing: Promise<unknown> = Promise.resolve();
   readonly #partitions: number;
 
   constructor(dir: string, partitions = 2) {
@@ -88,8 +90,14 @@ export class Installation {
     await this.storage.logs.get('audit')?.appendOnce([proposal]);
   }
 
-  /** Seals all that waits, and lists it in `heads`. */
-  async seal(): Promise<{ sealed: SealedHead[]; breaks: SealBreak[] }> {
+  /** Seals all that waits, and lists it in `heads`. One after the other: tests that share this run side by side. */
+  seal(): Promise<{ sealed: SealedHead[]; breaks: SealBreak[] }> {
+    const turn = this.#sealing.then(() => this.#sealAll());
+    this.#sealing = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #sealAll(): Promise<{ sealed: SealedHead[]; breaks: SealBreak[] }> {
     const deps = sealDepsOf(this.storage);
     const sealed: SealedHead[] = [];
     const breaks: SealBreak[] = [];

@@ -32,6 +32,7 @@ export class SceneRelay {
   cares = 0;
   /** How often it found nothing to do. */
   pauses = 0;
+  appended = 0;
   repeats = 0;
   /** Slots that it has emptied. */
   emptied = 0;
@@ -63,6 +64,7 @@ export class SceneRelay {
         },
         onRejected: (row, fault) => this.rejected.push({ row, fault }),
         onRelayed: (report) => {
+          this.appended += report.appended;
           this.repeats += report.repeats;
         },
       },

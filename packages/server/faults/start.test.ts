@@ -127,7 +127,13 @@ describe('a data directory from its first start on', () => {
     const made = await runJson(['api-key', 'create', '--role', 'writer', '--tenant', 'acme', ...data]);
     const listed = await runCommand(['api-key', 'list', ...data]);
     assert.ok(listed.stdout.includes(`${String(made.id)}  writer`), listed.stdout);
-    await runJson(['api-key', 'revoke', String(made.id), ...data]);
+    const next = await runJson(['api-key', 'rotate', String(made.id), '--grace', '0', ...data]);
+    assert.partialDeepStrictEqual(next, { role: 'writer', tenant: 'acme', revoked_at: null });
+    assert.match(String(next.key), /^evident_/);
+    await runJson(['api-key', 'revoke', String(next.id), ...data]);
+    const ended = await runCommand(['api-key', 'list', ...data]);
+    assert.ok(ended.stdout.includes(`rotated to ${String(next.id)}`), ended.stdout);
+    assert.match(ended.stdout, new RegExp(`${String(next.id)}  writer .* revoked `));
   });
 
   it('follows what is appended', async () => {
@@ -193,7 +199,7 @@ describe('what is wrong is refused with 64, and named', () => {
     ['a port that is no number', ['start', '--port', 'http'], /port.*http/],
     ['a log name with capitals', ['start', '--logs', 'Clicks'], /log/],
     ['an unknown role', ['start', '--roles', 'king'], /roles: king/],
-    ['an unknown format', ['import', 'morse', 'file'], /morse.*cloudtrail, apache, ndjson/],
+    ['an unknown format', ['import', 'morse', 'file'], /morse.*cloudtrail, apache, k8s, fhir, ndjson, csv/],
     ['a missing file', ['import', 'apache', '/nowhere/access.log'], /\/nowhere\/access\.log/],
     ['a log that may not be written to', ['import', 'apache', process.execPath, '--log', 'heads'], /log/],
     ['a limit that is no number', ['tail', '--limit', 'few'], /--limit/],

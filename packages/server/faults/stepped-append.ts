@@ -52,7 +52,7 @@ export class SteppedSession {
   }
 
   async connect(connection: pg.ClientConfig): Promise<void> {
-    const options = `-c role=evident_server -c synchronous_commit=off -c race.session=${this.number} -c deadlock_timeout=${DEADLOCK_TIMEOUT_MS}ms`;
+    const options = `-c role=evident_server -c evident.tenant=* -c synchronous_commit=off -c race.session=${this.number} -c deadlock_timeout=${DEADLOCK_TIMEOUT_MS}ms`;
     this.client = new pg.Client({ ...connection, options });
     this.client.on('error', () => undefined);
     await this.client.connect();

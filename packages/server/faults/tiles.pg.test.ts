@@ -17,10 +17,14 @@ const skip = hasGo ? false : 'Go is not installed: install it to let golang.org/
 
 async function writeTiles(one: Installation, out: string): Promise<void> {
   const { logs, tiles, records } = one.storage;
-  const data = { logs, tiles, heads: records, close: async () => undefined } as unknown as OpenedData;
+  // Noted beside the log: a record more would make another tree.
+  const notes: unknown[] = [];
+  const query = { recorder: { record: async (_reader: unknown, note: unknown) => void notes.push(note) } };
+  const data = { logs, tiles, heads: records, query, close: async () => undefined } as unknown as OpenedData;
   const deps = { open: async () => data } as unknown as CommandDeps;
   const silent = { write: () => true } as unknown as NodeJS.WritableStream;
   assert.equal(await runTiles(deps, {}, { out, log: 'audit', partition: 0 }, makeOutput(true, silent)), 0);
+  assert.equal(notes.length, 1, 'that somebody took the records is recorded');
 }
 
 describe('evident tiles', { skip }, () => {

@@ -52,6 +52,13 @@ const OPERATIONS = [
   'outbox.pressure',
   'outbox.slotState',
   'outbox.stream.next',
+  'view.open',
+  'view.checkpoints',
+  'view.countAttempt',
+  'view.suspects',
+  'view.heads',
+  'view.read',
+  'view.commit',
 ];
 
 /** Deaths strike where a process waits, and it seldom waits here: errors do. */
@@ -68,6 +75,7 @@ const SELDOM = [
   'outbox.dropSlot',
   'outbox.createSlot',
   'outbox.stream',
+  'view.noteSuspect',
 ];
 
 /** What must happen in the 1,000 seeds of CI. */
@@ -148,4 +156,11 @@ export const REQUIRED: readonly string[] = [
   'ring: cursor',
   'ring: restored',
   'ring: row given up',
+  'project: stored',
+  'project: overtaken',
+  'project: invalid record',
+  'project: identity with another body',
+  'project: killed by a record',
+  'project: record by itself',
+  'project: poison isolated',
 ];

@@ -2,6 +2,7 @@
 
 import type { LogRecord } from '@evident/core/record.ts';
 import type { MemoryLogState } from '../src/stores/memory/log.ts';
+import type { MemoryGeneration } from '../src/stores/memory/view-store.ts';
 import type { Stage, World } from './world.ts';
 
 interface Copy {
@@ -9,6 +10,7 @@ interface Copy {
   readonly stored: World['durable']['heads']['stored'];
   readonly tiles: World['durable']['tiles'];
   readonly sources: World['durable']['sources'];
+  readonly views: World['durable']['views'];
 }
 
 export class Disasters {
@@ -118,7 +120,25 @@ function takeCopy({ durable, trace }: World): Copy {
   trace.note('a copy of the database is taken');
   const logs = new Map([...durable.logs].map(([name, state]) => [name, copyLog(state)]));
   const sources = copySources(durable.sources);
-  return { logs, stored: new Map(durable.heads.stored), tiles: new Map(durable.tiles), sources };
+  const views = copyViews(durable.views);
+  return { logs, stored: new Map(durable.heads.stored), tiles: new Map(durable.tiles), sources, views };
+}
+
+function copyViews(views: World['durable']['views']): World['durable']['views'] {
+  const copy = (generation: MemoryGeneration): MemoryGeneration => ({
+    ...generation,
+    checkpoints: new Map(generation.checkpoints),
+    rows: new Map(generation.rows),
+    letters: new Map(generation.letters),
+    suspects: new Map(generation.suspects),
+    identities: new Map(generation.identities),
+  });
+  return new Map(
+    [...views].map(([name, { live, generations }]) => [
+      name,
+      { live, generations: new Map([...generations].map(([number, held]) => [number, copy(held)])) },
+    ]),
+  );
 }
 
 function copySources(sources: World['durable']['sources']): World['durable']['sources'] {
@@ -146,6 +166,7 @@ function restoreCopy({ durable }: World, copy: Copy, withTiles: boolean): void {
   }
   replace(durable.heads.stored, copy.stored);
   replace(durable.sources, copySources(copy.sources));
+  replace(durable.views, copyViews(copy.views));
   if (withTiles) replace(durable.tiles, copy.tiles);
 }
 

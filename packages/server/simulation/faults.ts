@@ -15,7 +15,7 @@ const OUTSIDE = /^(?:tiles|signer|objects|outbox)\./;
 
 /** Operations that a run seldom gets to, or on which much hangs: they fail more often. */
 const RARE =
-  /^(?:heads\.stop|heads\.markListed|tiles\.read|relay\.relay|outbox\.(?:horizon|stream|dropSlot|createSlot))$/;
+  /^(?:heads\.stop|heads\.markListed|tiles\.read|view\.noteSuspect|relay\.relay|outbox\.(?:horizon|stream|dropSlot|createSlot))$/;
 
 export class Faults {
   readonly #world: World;

@@ -33,6 +33,18 @@ const LOOK = 'const look = this.#database.lookAt(slot, done, row, restored);';
 const CLAIM = 'if (claims.get(name)?.isOpen) return null;';
 const COMPARE = 'if (held.version !== version || held.state !== before)';
 
+const READER = 'src/project/reader.ts';
+const VIEWS = 'src/stores/memory/view-store.ts';
+const CHECKPOINTS_COMPARED =
+  'if (spans.some(({ tree, from }) => held.checkpoints.get(tree)?.next !== from)) return true;';
+const OUTPUT_REFUSED = 'if (!(error instanceof OutputRefused)) throw error;';
+
+const inProject: Focus = {
+  project: { readers: 1, recordsMax: 6, stepRecords: 2 },
+  disaster: 'none',
+  prefill: 0,
+};
+const inProjectPairs: Focus = { ...inProject, project: { readers: 2, recordsMax: 6, stepRecords: 2 } };
 const inCapture: Focus = { capture: {} };
 const inStream: Focus = { errorsPermille: 40, capture: { mode: 'wal', relays: 1 } };
 const inSlowCommits: Focus = {
@@ -225,6 +237,62 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         file: 'src/relay/propose-row.ts',
         text: "jsonBodyForm(row.body), from, 'take')",
         by: "jsonBodyForm(row.body), from, 'refuse')",
+      },
+    ],
+  },
+  'view-no-compare': {
+    what: 'a batch is stored wherever the checkpoint stands',
+    focus: inProjectPairs,
+    replacements: [{ file: VIEWS, text: CHECKPOINTS_COMPARED, by: '' }],
+  },
+  'view-skips': {
+    what: 'a checkpoint moves past a record that was not read',
+    focus: inProject,
+    replacements: [{ file: READER, text: 'to: last.position + 1n }];', by: 'to: last.position + 2n }];' }],
+  },
+  'view-last-wins': {
+    what: 'of two bodies under one identity the one that was read first is shown',
+    focus: inProject,
+    replacements: [
+      {
+        file: VIEWS,
+        text: 'if (a.appendedAt !== b.appendedAt) return a.appendedAt < b.appendedAt;',
+        by: 'if (a.appendedAt !== b.appendedAt) return false;',
+      },
+    ],
+  },
+  'view-careless': {
+    what: 'a reader does not mind that the one before it died',
+    focus: inProject,
+    replacements: [
+      { file: READER, text: 'if (attempts === 0 && beyond.length === 0) continue;', by: 'continue;' },
+    ],
+  },
+  'view-uncounted': {
+    what: 'nobody counts that a reader begins',
+    focus: inProject,
+    replacements: [
+      { file: READER, text: 'await this.#deps.store.countAttempt(this.ref, uncounted);', by: '' },
+      {
+        file: VIEWS,
+        text: 'held.checkpoints.set(tree, { next: to, attempts });',
+        by: 'held.checkpoints.set(tree, { next: to, attempts: 0 });',
+      },
+    ],
+  },
+  'view-blames': {
+    what: 'a failure of the moment counts as bad data',
+    focus: { ...inProject, errorsPermille: 40 },
+    replacements: [
+      {
+        file: 'src/project/project-batch.ts',
+        text: OUTPUT_REFUSED,
+        by: 'if (!(error instanceof Error)) throw error;',
+      },
+      {
+        file: 'src/project/project-batch.ts',
+        text: 'error, refused.size > 0',
+        by: 'error as OutputRefused, refused.size > 0',
       },
     ],
   },

@@ -3,6 +3,7 @@
 import { toHex } from '@evident/core/bytes.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import type { ObjectStore } from '../src/log/propose.ts';
+import type { BodyReader } from '../src/project/ports.ts';
 import type { HeadMove, Signature, TileWrite } from '../src/seal/ports.ts';
 import type { MemoryLogHooks } from '../src/stores/memory/log.ts';
 import { MemoryHeadStore, MemorySigner, MemoryTileStore } from '../src/stores/memory/seal-stores.ts';
@@ -77,7 +78,7 @@ export class CountedSigner extends MemorySigner {
   }
 }
 
-export class SimulatedObjects implements ObjectStore {
+export class SimulatedObjects implements ObjectStore, BodyReader {
   readonly #objects: Map<string, Uint8Array>;
   readonly #hooks: MemoryLogHooks;
 
@@ -90,6 +91,13 @@ export class SimulatedObjects implements ObjectStore {
     await this.#hooks.before?.('objects.put');
     this.#objects.set(objectName(tenant, sha256), body.slice());
     await this.#hooks.after?.('objects.put');
+  }
+
+  async get(tenant: string, sha256: Uint8Array): Promise<Uint8Array | null> {
+    await this.#hooks.before?.('objects.get');
+    const body = this.#objects.get(objectName(tenant, sha256)) ?? null;
+    await this.#hooks.after?.('objects.get');
+    return body;
   }
 }
 

@@ -1,6 +1,6 @@
 /** What one seed is about: sizes, and which faults it has. Seeds differ in kind, so that each can be small. */
 
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 
 export interface Profile {
   readonly partitions: number;
@@ -19,6 +19,8 @@ export interface Profile {
   readonly disaster: 'none' | 'put back' | 'attack';
   /** Absent: an installation without a source. */
   readonly capture: CaptureProfile | null;
+  /** Absent: nobody feeds a view. */
+  readonly project: ProjectProfile | null;
   /** Turns in which faults happen; then everything is restarted and must settle. */
   readonly stormTurns: number;
 }
@@ -44,6 +46,24 @@ export interface CaptureProfile {
   readonly claimsBreak: boolean;
 }
 
+/** Readers that feed one view. */
+export interface ProjectProfile {
+  readonly readers: number;
+  readonly recordsMax: number;
+  readonly stepRecords: number;
+}
+
+/** From chance of its own: seeds without a view are what they were before there were views. */
+function drawProject(seed: number): ProjectProfile | null {
+  const random = new Random(seed ^ 0x70726f6a);
+  if (!random.chance(1, 3)) return null;
+  return {
+    readers: random.pick([1, 2, 2]),
+    recordsMax: random.pick([2, 6, 20]),
+    stepRecords: random.between(1, 4),
+  };
+}
+
 function drawCapture(random: Random): CaptureProfile {
   return {
     sessions: random.between(2, 4),
@@ -64,13 +84,25 @@ function drawCapture(random: Random): CaptureProfile {
 /** What is fixed for seeds that shall be of one kind; the rest is drawn. */
 export type Focus = Partial<Omit<Profile, 'capture'>> & { readonly capture?: Partial<CaptureProfile> };
 
-export function drawProfile(random: Random, { capture, ...focus }: Focus = {}): Profile {
-  const drawn = { ...draw(random), ...focus };
+export function drawProfile(random: Random, seed: number, { capture, ...focus }: Focus = {}): Profile {
+  const base = draw(random);
+  // A changed record makes a view and the log differ, as it should.
+  const project = base.disaster === 'attack' ? null : drawProject(seed);
+  const drawn = apart({ ...base, project, ...focus }, focus.project !== undefined);
   if (capture === undefined) return drawn;
   return { ...drawn, prefill: 0, capture: { ...(drawn.capture ?? drawCapture(random)), ...capture } };
 }
 
-function draw(random: Random): Profile {
+/**
+ * A view, or relays, where the log's database is put back: with both, relays come late so often that their checks,
+ * which look at one cause at a time, call a second one a false alarm.
+ */
+function apart(profile: Profile, prefersView: boolean): Profile {
+  if (profile.project === null || profile.capture === null || profile.disaster !== 'put back') return profile;
+  return prefersView ? { ...profile, capture: null } : { ...profile, project: null };
+}
+
+function draw(random: Random): Omit<Profile, 'project'> {
   const rough = random.below(3);
   const prefill = random.chance(1, 12) ? random.between(270, 540) : 0;
   const capture = prefill === 0 && random.chance(1, 2) ? drawCapture(random) : null;

@@ -6,6 +6,7 @@ import type { Focus } from './profile.ts';
 import { CaptureStage } from './stages/capture.ts';
 import { IngestStage } from './stages/ingest.ts';
 import { LogStage } from './stages/log.ts';
+import { ProjectStage } from './stages/project.ts';
 import { RelayStage } from './stages/relay.ts';
 import { SealStage } from './stages/seal.ts';
 import { Violation } from './violation.ts';
@@ -50,8 +51,9 @@ async function live(world: World): Promise<void> {
   const seal = new SealStage();
   const capture = new CaptureStage();
   const relay = new RelayStage(capture);
+  const project = new ProjectStage();
   // The log's own check comes first: the others rely on the histories that it keeps.
-  const stages: Stage[] = [new LogStage(ingest, relay.relayed), ingest, seal, capture, relay];
+  const stages: Stage[] = [new LogStage(ingest, relay.relayed), ingest, seal, capture, relay, project];
   const disasters = new Disasters(world, stages);
   const applicationDisasters = new ApplicationDisasters(world);
   const check = (): void => {
@@ -89,6 +91,7 @@ async function live(world: World): Promise<void> {
   world.trace.note('end');
   await world.runOut(CALM_TURNS_MAX, check);
   seal.beginLast(world);
+  project.beginLast(world);
   await world.runOut(CALM_TURNS_MAX, check);
   for (const stage of stages) stage.settled?.(world);
 }

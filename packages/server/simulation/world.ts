@@ -5,8 +5,10 @@
 
 import { chainStart } from '@evident/core/chain.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
+import type { LogRecord } from '@evident/core/record.ts';
 import type { Log } from '../src/log/log.ts';
 import type { ObjectStore } from '../src/log/propose.ts';
+import type { BodyReader, RecordSource, ViewStore } from '../src/project/ports.ts';
 import type { HeadSigner, HeadStore, LeafReader, TileStore } from '../src/seal/ports.ts';
 import { ApplicationDatabase, type HeldRow } from '../src/stores/memory/application-database.ts';
 import { MemoryLog, type MemoryLogState, makeMemoryLogState } from '../src/stores/memory/log.ts';
@@ -18,6 +20,14 @@ import {
   type MemorySignerState,
   type MemoryTiles,
 } from '../src/stores/memory/seal-stores.ts';
+import {
+  MemoryRecordSource,
+  type MemoryTree,
+  MemoryViewStore,
+  type MemoryViews,
+  memoryTrees,
+  recordLookup,
+} from '../src/stores/memory/view-store.ts';
 import { Coverage } from './coverage.ts';
 import { Faults } from './faults.ts';
 import { History } from './history.ts';
@@ -43,6 +53,8 @@ export interface Durable {
   readonly objects: Map<string, Uint8Array>;
   /** Registered sources with their cursors: in the log's database. */
   readonly sources: MemorySources;
+  /** Views with their checkpoints: in the log's database. */
+  readonly views: MemoryViews;
   /** The application's own database, which knows nothing of the log's. */
   readonly application: ApplicationDatabase;
 }
@@ -53,7 +65,9 @@ export interface Ports {
   readonly tiles: TileStore;
   readonly heads: HeadStore;
   readonly signer: HeadSigner;
-  readonly objects: ObjectStore;
+  readonly objects: ObjectStore & BodyReader;
+  readonly views: ViewStore;
+  readonly records: RecordSource;
 }
 
 /** What joins the simulation: see README.md. */
@@ -87,6 +101,8 @@ export class World {
   readonly histories = new Map<string, History>();
   readonly pastHistories = new Map<string, History[]>();
   readonly #kept: Kept[] = [];
+  /** Every partition with its number. */
+  readonly trees: readonly MemoryTree[];
   now = START_US;
   /** `storm`: faults. `calm`: none, callers finish. `end`: processes do what is left, and end. */
   phase: 'storm' | 'calm' | 'end' = 'storm';
@@ -110,7 +126,7 @@ export class World {
   constructor(seed: number, traceLines: number, focus: Focus = {}) {
     this.random = new Random(seed);
     this.trace = new Trace(traceLines);
-    this.profile = drawProfile(this.random, focus);
+    this.profile = drawProfile(this.random, seed, focus);
     this.scheduler = new Scheduler(this.random, this.trace);
     this.faults = new Faults(this);
     const logs = [
@@ -124,6 +140,7 @@ export class World {
       signer: new Map(),
       objects: new Map(),
       sources: new Map(),
+      views: new Map(),
       application: new ApplicationDatabase({
         clock: () => this.now,
         slots: this.profile.capture?.ringSlots ?? 4,
@@ -131,6 +148,7 @@ export class World {
         onTruncate: (rows) => this.onTruncate(rows),
       }),
     };
+    this.trees = memoryTrees(logs.map(({ name, partitions }) => ({ name, partitions: partitions.length })));
     for (const { name, partitions } of logs) {
       for (const partition of partitions.keys()) {
         this.histories.set(
@@ -154,7 +172,19 @@ export class World {
       heads: new CountedHeadStore(this, hooks),
       signer: new CountedSigner(this, hooks),
       objects: new SimulatedObjects(durable.objects, hooks),
+      views: new MemoryViewStore({
+        views: durable.views,
+        trees: this.trees,
+        clock: () => this.now,
+        recordAt: (tree, position) => this.recordAt(tree, position),
+        hooks,
+      }),
+      records: new MemoryRecordSource(durable.logs, this.trees, hooks),
     };
+  }
+
+  recordAt(tree: number, position: bigint): LogRecord | null {
+    return recordLookup(this.durable.logs, this.trees)(tree, position);
   }
 
   /** What a process holds in a database; it goes when the process dies. */

@@ -32,12 +32,16 @@ import { PostgresRelayLog } from './stores/postgres/relay-log.ts';
 import type { VerifyDeps } from './verify/verify.ts';
 
 const POOL_CONNECTIONS = 12;
+/** Searches at once; more wait for a connection, and no append waits for a search. */
+const QUERY_CONNECTIONS = 6;
 
 /** Everything that is stored, opened. */
 export interface Storage {
   readonly dataDir: string;
   readonly name: string;
   readonly pool: pg.Pool;
+  /** For reads on behalf of somebody: its connections see no row before a transaction sets a tenant. */
+  readonly queryPool: pg.Pool;
   readonly connection: pg.ClientConfig;
   readonly logs: ReadonlyMap<string, PostgresLog>;
   readonly appender: Appender;
@@ -143,10 +147,11 @@ async function assemble(
   connection: pg.ClientConfig,
   release: () => Promise<void>,
 ): Promise<Storage> {
-  const pool = openPool(connection, { role: 'evident_server', max: POOL_CONNECTIONS });
+  const pool = openPool(connection, { role: 'evident_server', max: POOL_CONNECTIONS, tenant: '*' });
+  const queryPool = openPool(connection, { role: 'evident_server', max: QUERY_CONNECTIONS });
   // The pool listens to connections that are idle alone. One that breaks between two statements of a transaction
   // would end the process; its next statement says that it is broken.
-  pool.on('connect', (client) => client.on('error', () => undefined));
+  for (const one of [pool, queryPool]) one.on('connect', (client) => client.on('error', () => undefined));
   try {
     const signer = FolderSigner.open(join(dataDir, 'signer'));
     const name = await inception(pool, dataDir, signer, config.name);
@@ -165,6 +170,7 @@ async function assemble(
       dataDir,
       name,
       pool,
+      queryPool,
       connection,
       logs,
       appender,
@@ -180,13 +186,13 @@ async function assemble(
       vkeyOf: (origin) => formatVkey(verifierKey(origin, 'ed25519', signer.publicKey)),
       close: async () => {
         await appender.close();
-        await pool.end();
+        await Promise.all([pool.end(), queryPool.end()]);
         await tiles.close();
         await release();
       },
     };
   } catch (error) {
-    await pool.end();
+    await Promise.all([pool.end(), queryPool.end()]);
     throw asEvidentError(error, 'opening the log', false);
   }
 }

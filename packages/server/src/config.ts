@@ -1,16 +1,24 @@
 /** Settings, typed and checked in one place. Nothing else reads the environment. */
 
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { EvidentError } from '@evident/core/errors.ts';
 import { isName } from '@evident/core/origin.ts';
 import { checkWritableLog } from '@evident/core/record.ts';
+import {
+  type OidcInput,
+  type OidcSettings,
+  oidcFromEnvironment,
+  parseOidcSettings,
+} from './access/oidc-settings.ts';
+import type { HttpLimits } from './http/limits.ts';
 
 /** Partitions of a log for which none are given. Frozen when the log is made. */
 export const PARTITIONS_DEFAULT = 8;
 const PARTITIONS_MAX = 1_024;
 export const PORT_DEFAULT = 7373;
 
-export const ROLES = ['api', 'relay', 'seal'] as const;
+export const ROLES = ['api', 'relay', 'seal', 'project'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface Config {
@@ -31,9 +39,28 @@ export interface Config {
   readonly inflightBytesMax: number;
   /** Connection strings of outboxes by source, before those that `evident outbox add` has kept. Read at start. */
   readonly outboxes: Readonly<Record<string, string>>;
+  /** The identity provider whose bearer tokens are taken beside API keys, or null. Safe to change. */
+  readonly oidc: OidcSettings | null;
+  /** Requests a minute that differ from `HTTP_LIMITS`; 0: no limit. Safe to change. */
+  readonly rateLimits: Partial<RateLimits>;
+  /** Addresses and networks of proxies whose X-Forwarded-For is believed. Safe to change. */
+  readonly trustedProxies: readonly string[];
+  /** Webhooks of the operator, not those of tenants, may reach this machine and private networks. Safe to change. */
+  readonly webhookPrivate: boolean;
   /** pino level. Safe to change. */
   readonly logLevel: string;
 }
+
+type RateLimits = Pick<
+  HttpLimits,
+  'publicPerAddressMax' | 'failuresPerAddressMax' | 'readsPerCredentialMax' | 'capturesPerCredentialMax'
+>;
+const RATE_LIMITS: readonly (keyof RateLimits)[] = [
+  'publicPerAddressMax',
+  'failuresPerAddressMax',
+  'readsPerCredentialMax',
+  'capturesPerCredentialMax',
+];
 
 /** What the command line, or a configuration file, may say. */
 export interface ConfigInput {
@@ -46,6 +73,10 @@ export interface ConfigInput {
   logs?: Readonly<Record<string, number>> | readonly string[];
   inflightBytesMax?: number;
   outboxes?: Readonly<Record<string, string>>;
+  oidc?: OidcInput;
+  rateLimits?: Readonly<Record<string, number | string>>;
+  trustedProxies?: string | readonly string[];
+  webhookPrivate?: boolean | string;
   logLevel?: string;
 }
 
@@ -59,6 +90,10 @@ const MEMBERS = new Set([
   'logs',
   'inflightBytesMax',
   'outboxes',
+  'oidc',
+  'rateLimits',
+  'trustedProxies',
+  'webhookPrivate',
   'logLevel',
 ]);
 
@@ -108,6 +143,10 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
       2 ** 40,
     ),
     outboxes: parseOutboxes(given.outboxes ?? {}),
+    oidc: given.oidc === undefined ? null : parseOidcSettings(given.oidc),
+    rateLimits: parseRateLimits(given.rateLimits ?? {}),
+    trustedProxies: parseProxies(given.trustedProxies ?? []),
+    webhookPrivate: flag('webhookPrivate', given.webhookPrivate ?? false),
     logLevel: given.logLevel ?? 'info',
   };
 }
@@ -122,6 +161,9 @@ export function configFromEnvironment(environment: NodeJS.ProcessEnv): ConfigInp
   });
   return {
     postgres: environment.EVIDENT_POSTGRES,
+    oidc: oidcFromEnvironment(environment),
+    trustedProxies: environment.EVIDENT_TRUSTED_PROXIES,
+    webhookPrivate: environment.EVIDENT_WEBHOOK_PRIVATE,
     logLevel: environment.EVIDENT_LOG_LEVEL,
     ...(outboxes.length === 0 ? {} : { outboxes: Object.fromEntries(outboxes) }),
   };
@@ -143,6 +185,37 @@ function parseOutboxes(outboxes: Readonly<Record<string, string>>): Record<strin
     if (typeof connection !== 'string') refuse(`outboxes.${name}`, 'a connection string is expected');
   }
   return { ...outboxes };
+}
+
+function parseRateLimits(limits: Readonly<Record<string, number | string>>): Partial<RateLimits> {
+  for (const name of Object.keys(limits))
+    if (!(RATE_LIMITS as readonly string[]).includes(name))
+      refuse(`rateLimits.${name}`, 'there is no such setting');
+  return Object.fromEntries(
+    Object.entries(limits).map(([name, value]) => [
+      name,
+      wholeNumber(`rateLimits.${name}`, value, 0, 10_000_000),
+    ]),
+  );
+}
+
+/** An address, or a network such as 10.0.0.0/8. */
+function parseProxies(proxies: string | readonly string[]): string[] {
+  const list = typeof proxies === 'string' ? proxies.split(',').map((part) => part.trim()) : [...proxies];
+  for (const proxy of list) {
+    const [address, bits, ...rest] = proxy.split('/');
+    const most = isIP(address) === 6 ? 128 : 32;
+    const isNetwork = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+    if (isIP(address) === 0 || !isNetwork || rest.length > 0)
+      refuse('trustedProxies', `${proxy} is no address and no network such as 10.0.0.0/8`);
+  }
+  return list;
+}
+
+function flag(field: string, value: boolean | string): boolean {
+  if (value !== true && value !== false && value !== 'true' && value !== 'false')
+    refuse(field, 'true or false is expected');
+  return value === true || value === 'true';
 }
 
 function wholeNumber(field: string, value: number | string, least: number, most: number): number {

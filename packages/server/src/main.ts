@@ -23,17 +23,23 @@ import {
 } from './compose.ts';
 import { type ConfigInput, configFromEnvironment, makeConfig, readConfigFile } from './config.ts';
 import { nodeHmacSha256 } from './ingest/import/identity.ts';
+import { registryOf } from './mapping-files.ts';
 import { storeConnection } from './outbox-connections.ts';
+import { projectPending } from './project-pending.ts';
+import { queryDepsOf } from './queries.ts';
 import { listHeads } from './seal/list-heads.ts';
 import { recoverPartition } from './seal/recover.ts';
 import { openSealer, type SealBreak, sealRound } from './seal/seal.ts';
 import { startServer } from './server.ts';
 import { isDirectoryHeld } from './stores/folder/data-lock.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { PostgresAlertStore } from './stores/postgres/alert-store.ts';
+import { PostgresCopyReader } from './stores/postgres/copies.ts';
 import { checkOutbox } from './stores/postgres/outbox/check.ts';
 import { withOutboxClient } from './stores/postgres/outbox/client.ts';
 import { initOutbox } from './stores/postgres/outbox/init.ts';
 import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
+import { viewOperationOf } from './view-operation.ts';
 
 /** Runs a command line and sets the exit code. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
@@ -114,13 +120,15 @@ async function openData(input: ConfigInput, { alone }: { alone: boolean }): Prom
       'data-locked',
       `a server holds ${config.dataDir}: stop it first, then run this again`,
     );
-  if (held !== null) return openedData(await attachStorage(config, held.postgres));
-  return openedData(
-    await openStorage(config, pino({ level: 'error' }, pino.destination({ dest: 2, sync: true }))),
+  if (held !== null) return openedData(await attachStorage(config, held.postgres), async () => undefined);
+  const storage = await openStorage(
+    config,
+    pino({ level: 'error' }, pino.destination({ dest: 2, sync: true })),
   );
+  return openedData(storage, () => projectPending(storage));
 }
 
-function openedData(storage: Storage): OpenedData {
+function openedData(storage: Storage, catchUp: () => Promise<void>): OpenedData {
   const { name, dataDir, logs, tiles, records, objects, pool, verifierOf, vkeyOf } = storage;
   return {
     name,
@@ -132,7 +140,12 @@ function openedData(storage: Storage): OpenedData {
     verifierOf,
     vkeyOf,
     verify: verifyDepsOf(storage),
+    views: viewOperationOf(storage, registryOf(dataDir), true),
     sources: sourceRegistry(storage),
+    alerts: new PostgresAlertStore(pool),
+    query: queryDepsOf(storage),
+    copies: new PostgresCopyReader(pool, storage.treeOf),
+    catchUp,
     seal: () => sealEverything(storage),
     importDeps: async (tenant) => ({
       hmacSha256: nodeHmacSha256,

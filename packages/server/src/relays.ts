@@ -5,6 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { EvidentError } from '@evident/core/errors.ts';
 import type { Logger } from 'pino';
 import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Condition } from './alerts/ports.ts';
 import type { Storage } from './compose.ts';
 import type { Config } from './config.ts';
 import type { SourceReport } from './http/deps.ts';
@@ -30,7 +31,7 @@ function makeMetrics(registers: Registry[]) {
   return {
     rows: new Counter({
       name: 'evident_relay_rows_total',
-      help: 'Records that relays appended or found in the log already, and rows that were rejected among them',
+      help: 'Rows of outboxes that relays appended, found in the log already (repeat), or rejected',
       labelNames: ['source', 'outcome'],
       registers,
     }),
@@ -54,10 +55,14 @@ function makeMetrics(registers: Registry[]) {
   };
 }
 
+/** Hears that a condition of a relay holds, or no longer. */
+export type OnRelayAlert = (condition: Condition, holds: boolean) => void;
+
 export class Relays {
   readonly #config: Config;
   readonly #storage: Storage;
   readonly #logger: Logger;
+  readonly #onAlert: OnRelayAlert | undefined;
   readonly #metrics: ReturnType<typeof makeMetrics>;
   readonly #relays = new Map<string, Relay>();
   readonly #statuses = new Map<string, RelayStatus>();
@@ -66,10 +71,11 @@ export class Relays {
   readonly #stopping = new AbortController();
   #running: Promise<void> = Promise.resolve();
 
-  constructor(config: Config, storage: Storage, metrics: Registry, logger: Logger) {
+  constructor(config: Config, storage: Storage, metrics: Registry, logger: Logger, onAlert?: OnRelayAlert) {
     this.#config = config;
     this.#storage = storage;
     this.#logger = logger;
+    this.#onAlert = onAlert;
     this.#metrics = makeMetrics([metrics]);
   }
 
@@ -168,6 +174,9 @@ export class Relays {
         else alerts.delete(alert);
         metrics.alert.set({ source, alert }, active ? 1 : 0);
         logger[active ? 'error' : 'info']({ source, alert, active }, detail);
+        const key = `relay:${source}:${alert}`;
+        const name = `relay: ${alert}`;
+        this.#onAlert?.({ key, tenant: null, name, severity: 'high', subject: source, detail }, active);
       },
       onError: (source, error) => {
         this.#errors.set(source, (error as Error).message);

@@ -3,25 +3,40 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { formatInstant } from '@evident/core/leaf.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
 import type { FastifyInstance } from 'fastify';
 import pino, { type Logger } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { createApiKey } from './access/api-keys.ts';
+import { ProviderKeys } from './access/provider-keys.ts';
+import { makeTokenVerifier, type TokenVerifier } from './access/tokens.ts';
 import { VerifiedKeys } from './access/verified-keys.ts';
+import { Alerting } from './alerting.ts';
+import type { ChangeDeps } from './alerts/changes.ts';
+import type { Condition } from './alerts/ports.ts';
+import { makeRecordOwn, type RecordOwn } from './audit/record-own.ts';
 import { openStorage, type Storage, sealDepsOf } from './compose.ts';
 import type { Config } from './config.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { buildServer } from './http/server.ts';
-import { Relays } from './relays.ts';
+import { readMappings, registryOf } from './mapping-files.ts';
+import { viewStatuses } from './project/view-status.ts';
+import { Projections } from './projections.ts';
+import { queryDepsOf } from './queries.ts';
+import { type OnRelayAlert, Relays } from './relays.ts';
 import type { SealBreak } from './seal/seal.ts';
 import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
 import { writeFileDurably } from './stores/durable-file.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { PostgresAlertStore, PostgresRuleStore } from './stores/postgres/alert-store.ts';
 import { PostgresApiKeyStore } from './stores/postgres/api-keys.ts';
 import { PostgresIdentityReader } from './stores/postgres/identities.ts';
 import { PublishedHeads } from './stores/postgres/published-heads.ts';
 import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
+import { PostgresWebhookStore } from './stores/postgres/webhook-store.ts';
+import { ViewKeeper } from './view-keeper.ts';
+import { viewOperationOf } from './view-operation.ts';
 
 /** Milliseconds that a stop may take before what is left is told to go. */
 const STOP_MS_MAX = 20_000;
@@ -53,12 +68,31 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   const stopping = new AbortController();
-  const sealing = config.roles.includes('seal') ? makeSealLoop(storage, metrics, logger) : null;
+  // Before the doors open: rules can be made from the first request on.
+  await new PostgresAlertStore(storage.pool).load();
+  const alerting = config.roles.includes('project')
+    ? new Alerting(storage, metrics, logger, {
+        allowPrivate: config.webhookPrivate,
+        mappings: readMappings(storage.dataDir),
+      })
+    : null;
+  // Conditions are stored by whoever sees them; the process of the role `project` sends them.
+  const report = alerting?.report.bind(alerting) ?? storeConditions(storage, logger);
+  const onBreak = (found: SealBreak) => report(breakCondition(found), true);
+  const sealing = config.roles.includes('seal') ? makeSealLoop(storage, metrics, logger, onBreak) : null;
   // Before the doors open: a record must not land on a position that was sealed as another one.
   const breaks = sealing === null ? [] : await sealing.open();
   sealing?.start();
-  const relays = config.roles.includes('relay') ? new Relays(config, storage, metrics, logger) : null;
+  const relays = config.roles.includes('relay') ? new Relays(config, storage, metrics, logger, report) : null;
   relays?.start();
+  const projections = config.roles.includes('project')
+    ? new Projections(storage, metrics, logger, { mappings: readMappings(storage.dataDir) })
+    : null;
+  projections?.start();
+  const keeper = config.roles.includes('project') ? makeKeeper(storage, logger) : null;
+  keeper?.start();
+  alerting?.start();
+  for (const found of breaks) onBreak(found);
   const http = config.roles.includes('api')
     ? await openDoors(config, storage, relays, metrics, logger, stopping.signal)
     : null;
@@ -71,11 +105,45 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
     keyFile,
     breaks,
     vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
-    stop: () => stopServer({ storage, http, relays, sealing, stopping, logger }),
+    stop: () =>
+      stopServer({ storage, http, relays, projections, keeper, alerting, sealing, stopping, logger }),
   };
 }
 
-function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): SealLoop {
+function storeConditions({ pool }: Storage, logger: Logger): OnRelayAlert {
+  const store = new PostgresAlertStore(pool);
+  return (condition, holds) => {
+    const done = holds ? store.raise(condition) : store.settle(condition.key);
+    done.catch((error: unknown) =>
+      logger.error({ err: error, ...condition }, 'an alert could not be stored'),
+    );
+  };
+}
+
+function breakCondition(found: SealBreak): Condition {
+  const subject = `${found.log}/${found.partition}`;
+  return {
+    key: `seal-break:${subject}`,
+    tenant: null,
+    name: 'seal break',
+    severity: 'critical',
+    subject,
+    detail:
+      'what is stored contradicts a signed head; the partition is stopped: evident verify, then evident recover',
+  };
+}
+
+function makeKeeper(storage: Storage, logger: Logger): ViewKeeper {
+  const views = viewOperationOf(storage, registryOf(storage.dataDir), false);
+  return new ViewKeeper(storage, views, logger, { mappings: readMappings(storage.dataDir) });
+}
+
+function makeSealLoop(
+  storage: Storage,
+  metrics: Registry,
+  logger: Logger,
+  onBreak: (found: SealBreak) => void,
+): SealLoop {
   const sealed = new Counter({
     name: 'evident_sealed_records_total',
     help: 'Records whose leaf is below a signed head',
@@ -107,6 +175,7 @@ function makeSealLoop(storage: Storage, metrics: Registry, logger: Logger): Seal
       },
       onBreak: (found) => {
         broken.inc();
+        onBreak(found);
         logger.error(
           { ...found },
           'a break: the partition is stopped; run evident verify, then evident recover',
@@ -143,16 +212,34 @@ function httpDepsOf(
   stopping: AbortSignal,
 ): HttpDeps {
   const { pool, logs, objects } = storage;
+  const recordOwn = recordOwnOf(storage);
+  const registry = registryOf(storage.dataDir);
+  const views = viewOperationOf(storage, registry, false);
+  const statusDeps = { ...views, letters: views.letters.letters, logs };
   const published = new PublishedHeads(pool, storage.name, logs, storage.vkeyOf);
   return {
     logs,
     objects,
-    apiKeys: { store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock },
+    apiKeys: {
+      store: new PostgresApiKeyStore(pool),
+      verified: new VerifiedKeys(now),
+      randomBytes,
+      clock,
+      record: (event) => recordOwn([event]),
+      tokens: tokenVerifierOf(config, logger),
+    },
+    recordOwn,
+    alerts: alertDepsOf(storage, recordOwn),
+    ...(config.trustedProxies.length === 0 ? {} : { trustedProxies: config.trustedProxies }),
     tenantSecret: (tenant) => tenantSecret(pool, tenant, randomBytes),
     openOccurrenceStore: () => openFolderOccurrenceStore(storage.dataDir),
     heads: published,
     status: published,
     identities: new PostgresIdentityReader(pool, logs, (listener) => storage.appender.onAppended(listener)),
+    query: queryDepsOf(storage),
+    mappers: registry,
+    deadLetters: views.letters,
+    viewStatuses: (tenant) => viewStatuses(statusDeps, tenant, false),
     sources: async () => (await relays?.reports()) ?? [],
     metrics,
     ready: async () => {
@@ -168,8 +255,40 @@ function httpDepsOf(
     randomId: randomUUID,
     logger,
     stopping,
-    limits: { inFlightBytesMax: config.inflightBytesMax },
+    limits: { inFlightBytesMax: config.inflightBytesMax, ...config.rateLimits },
   };
+}
+
+function alertDepsOf({ pool }: Storage, record: RecordOwn): ChangeDeps {
+  return {
+    board: new PostgresAlertStore(pool),
+    rules: new PostgresRuleStore(pool),
+    webhooks: new PostgresWebhookStore(pool),
+    record,
+    newId: randomUUID,
+    randomBytes,
+  };
+}
+
+/** Evident's own audit events, into the log `audit`. */
+function recordOwnOf({ logs }: Storage): RecordOwn {
+  const log = logs.get('audit');
+  if (log === undefined) throw new Error('there is no log audit, which every start makes');
+  return makeRecordOwn({ log, newId: randomUUID, instant: () => formatInstant(clock()) });
+}
+
+function tokenVerifierOf({ oidc }: Config, logger: Logger): TokenVerifier | null {
+  if (oidc === null) return null;
+  const keys = new ProviderKeys(oidc, {
+    fetch: (url, options) => fetch(url, options),
+    now,
+    onFault: (error) =>
+      logger.warn(
+        { err: error, issuer: oidc.issuer },
+        'the identity provider gave no keys; it is asked again',
+      ),
+  });
+  return makeTokenVerifier(oidc, keys, clock);
 }
 
 /**
@@ -185,8 +304,16 @@ async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
     [note],
   );
   const made = await createApiKey(
-    { store: new PostgresApiKeyStore(pool), verified: new VerifiedKeys(now), randomBytes, clock },
+    {
+      store: new PostgresApiKeyStore(pool),
+      verified: new VerifiedKeys(now),
+      randomBytes,
+      clock,
+      record: async () => undefined,
+      tokens: null,
+    },
     { role: 'admin', tenant: null, note },
+    null,
   );
   const keyFile = join(dataDir, 'admin.key');
   writeFileDurably(keyFile, `${made.text}\n`, 0o600);
@@ -200,13 +327,26 @@ interface Stopping {
   storage: Storage;
   http: FastifyInstance | null;
   relays: Relays | null;
+  projections: Projections | null;
+  keeper: ViewKeeper | null;
+  alerting: Alerting | null;
   sealing: SealLoop | null;
   stopping: AbortController;
   logger: Logger;
 }
 
-/** Ends cleanly within a bound: doors, relays, what waits, a last sealing round, PostgreSQL. */
-async function stopServer({ storage, http, relays, sealing, stopping, logger }: Stopping): Promise<void> {
+/** Ends cleanly within a bound: doors, relays, views, what waits, a last sealing round, PostgreSQL. */
+async function stopServer({
+  storage,
+  http,
+  relays,
+  projections,
+  keeper,
+  alerting,
+  sealing,
+  stopping,
+  logger,
+}: Stopping): Promise<void> {
   const late = setTimeout(() => {
     logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
     process.exit(70);
@@ -215,6 +355,9 @@ async function stopServer({ storage, http, relays, sealing, stopping, logger }: 
   stopping.abort();
   await http?.close();
   await relays?.stop();
+  await keeper?.stop();
+  await projections?.stop();
+  await alerting?.stop();
   await sealing?.stop();
   rmSync(join(storage.dataDir, 'server.json'), { force: true });
   await storage.close();

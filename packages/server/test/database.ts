@@ -15,7 +15,7 @@ import { migrate } from '../src/stores/postgres/migrate.ts';
 import { openPool } from '../src/stores/postgres/pool.ts';
 
 export interface TestDatabase {
-  /** The server's pool: role evident_server. */
+  /** The server's pool: role evident_server, all tenants. */
   readonly pool: pg.Pool;
   /** A superuser's pool, for what an attacker or an administrator does. */
   readonly owner: pg.Pool;
@@ -63,7 +63,7 @@ export async function openTestDatabase(): Promise<TestDatabase> {
   await client.connect();
   await migrate(client);
   await client.end();
-  const pool = openPool(connection, { role: 'evident_server', max: 8 });
+  const pool = openPool(connection, { role: 'evident_server', max: 8, tenant: '*' });
   const owner = openPool(connection, { role: null, max: 4 });
   closers.push(async () => {
     await Promise.all([pool.end(), owner.end()]);

@@ -8,6 +8,13 @@ export interface NewKeyOptions extends TargetOptions {
   readonly role: string;
   readonly tenant?: string;
   readonly note?: string;
+  /** Seconds. */
+  readonly lifetime?: string;
+}
+
+export interface RotateOptions extends TargetOptions {
+  /** Seconds; absent: as the server has it. */
+  readonly grace?: string;
 }
 
 interface ListedKey {
@@ -17,6 +24,8 @@ interface ListedKey {
   note: string | null;
   made_at: string;
   revoked_at: string | null;
+  expires_at: string | null;
+  rotated_to: string | null;
 }
 
 export async function runApiKeyCreate(
@@ -26,16 +35,46 @@ export async function runApiKeyCreate(
   output: Output,
 ): Promise<number> {
   const server = await requireTarget(deps, input, options);
-  const body = JSON.stringify({ role: options.role, tenant: options.tenant, note: options.note });
+  const { role, tenant, note, lifetime } = options;
+  const seconds = lifetime === undefined ? {} : { lifetime_seconds: Number(lifetime) };
+  const body = JSON.stringify({ role, tenant, note, ...seconds });
   const answer = await requestServer(server, '/v1/api-keys', {
     method: 'POST',
     type: 'application/json',
     body,
   });
-  const made = (await answer.json()) as ListedKey & { key: string };
+  showOnce((await answer.json()) as ListedKey & { key: string }, output);
+  return EXIT.success;
+}
+
+function showOnce(made: ListedKey & { key: string }, output: Output): void {
   output.result(made);
   output.line(made.key);
   if (!output.json) process.stderr.write('This is shown once. Only its hash is kept.\n');
+}
+
+/** What has become of a key, for a person. */
+function endOf({ revoked_at, expires_at, rotated_to }: ListedKey): string {
+  if (revoked_at !== null) return `revoked ${revoked_at}`;
+  if (rotated_to !== null) return `rotated to ${rotated_to}, ends ${expires_at}`;
+  return expires_at === null ? '' : `ends ${expires_at}`;
+}
+
+export async function runApiKeyRotate(
+  deps: CommandDeps,
+  input: ConfigInput,
+  keyId: string,
+  options: RotateOptions,
+  output: Output,
+): Promise<number> {
+  const server = await requireTarget(deps, input, options);
+  const seconds = options.grace === undefined ? {} : { grace_seconds: Number(options.grace) };
+  const answer = await requestServer(server, `/v1/api-keys/${encodeURIComponent(keyId)}/rotate`, {
+    method: 'POST',
+    type: 'application/json',
+    body: JSON.stringify(seconds),
+  });
+  showOnce((await answer.json()) as ListedKey & { key: string }, output);
   return EXIT.success;
 }
 
@@ -51,7 +90,7 @@ export async function runApiKeyList(
   output.result(list);
   for (const key of list.keys) {
     output.line(
-      `${key.id}  ${key.role.padEnd(8)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${key.revoked_at === null ? '' : `revoked ${key.revoked_at}`} ${key.note ?? ''}`.trimEnd(),
+      `${key.id}  ${key.role.padEnd(12)} ${(key.tenant ?? '(all)').padEnd(16)} ${key.made_at} ${endOf(key)} ${key.note ?? ''}`.trimEnd(),
     );
   }
   return EXIT.success;

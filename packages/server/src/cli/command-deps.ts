@@ -1,15 +1,23 @@
 /** What commands need of the rest: given by `main`, so that a command names no store. */
 
 import type { Verifier } from '@evident/core/note.ts';
+import type { AlertBoard } from '../alerts/ports.ts';
+import type { OwnActor } from '../audit/own-event.ts';
 import type { ConfigInput } from '../config.ts';
 import type { ImportDependencies } from '../ingest/import/import-records.ts';
 import type { Log } from '../log/log.ts';
 import type { ObjectStore } from '../log/propose.ts';
+import type { DeadLetterDeps } from '../project/dead-letters.ts';
+import type { Projection } from '../project/projection.ts';
+import type { RebuildDeps } from '../project/rebuild.ts';
+import type { ViewSnapshots } from '../project/view-snapshot.ts';
+import type { QueryDeps } from '../query/ports.ts';
 import type { TileStore } from '../seal/ports.ts';
 import type { Recovery } from '../seal/recover.ts';
 import type { SealBreak } from '../seal/seal.ts';
-import type { HeadReader, ObjectReader } from '../verify/ports.ts';
+import type { CopyReader, HeadReader, ObjectReader } from '../verify/ports.ts';
 import type { VerifyDeps } from '../verify/verify.ts';
+import type { VerifyViewDeps } from '../verify/verify-view.ts';
 
 export interface StartedServer {
   readonly url: string;
@@ -44,6 +52,18 @@ export interface SourceRegistry {
   storeConnection(name: string, connection: string): void;
 }
 
+/** Views: dead letters, rebuilds, verification. */
+export interface ViewOperation {
+  readonly projections: ReadonlyMap<string, Projection>;
+  readonly letters: DeadLetterDeps;
+  readonly rebuild: RebuildDeps;
+  readonly snapshots: ViewSnapshots;
+  readonly verify: VerifyViewDeps;
+}
+
+/** Whoever works at the machine itself: audit events name no more, because nothing proves more. */
+export const OPERATOR: OwnActor = { id: 'operator', role: 'operator' };
+
 /** A data directory, opened by this process or through the server that holds it. */
 export interface OpenedData {
   readonly name: string;
@@ -53,7 +73,15 @@ export interface OpenedData {
   readonly heads: HeadReader;
   readonly objects: ObjectReader & ObjectStore;
   readonly verify: VerifyDeps;
+  readonly views: ViewOperation;
   readonly sources: SourceRegistry;
+  /** Hears what verification found. */
+  readonly alerts: Pick<AlertBoard, 'raise' | 'settle'>;
+  /** Reads of the view, which are recorded. */
+  readonly query: QueryDeps;
+  readonly copies: CopyReader;
+  /** Brings the view up to date; where a server holds the directory that is its work, and nothing is done. */
+  catchUp(): Promise<void>;
   verifierOf(origin: string): Verifier;
   vkeyOf(origin: string): string;
   /** Seals what waits: only for a directory that this process holds. */

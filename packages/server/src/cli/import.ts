@@ -56,7 +56,8 @@ export async function runImportCommand(
   return report(results, format, options, output);
 }
 
-function checkReadable(file: string): void {
+/** @throws usage-invalid when it is not a file, or can't be looked at */
+export function checkReadable(file: string): void {
   try {
     if (!statSync(file).isFile()) throw new EvidentError('usage-invalid', `${file} is not a file`);
   } catch (error) {

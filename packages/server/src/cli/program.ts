@@ -3,23 +3,23 @@
 import { ERRORS, isEvidentError } from '@evident/core/errors.ts';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ConfigInput } from '../config.ts';
-import { runApiKeyCreate, runApiKeyList, runApiKeyRevoke } from './api-key.ts';
+import { addAlertCommands, type RunAction } from './alert-commands.ts';
+import { runApiKeyCreate, runApiKeyList, runApiKeyRevoke, runApiKeyRotate } from './api-key.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import { runImportCommand } from './import.ts';
 import { runIntents } from './intents.ts';
+import { runMapCommand } from './map.ts';
+import { type Action, type Options, type Run, withData, withServer, withStorage } from './options.ts';
 import { runOutboxCheck, runOutboxInit } from './outbox.ts';
 import { runOutboxAdd, runOutboxList, runOutboxMode } from './outbox-sources.ts';
-import { makeOutput, type Output } from './output.ts';
+import { makeOutput } from './output.ts';
+import { addQueryCommands } from './query-commands.ts';
 import { runRecover } from './recover.ts';
-import { runShow } from './show.ts';
 import { runStart } from './start.ts';
 import { runStatus } from './status.ts';
-import { runTail } from './tail.ts';
 import { runTiles } from './tiles.ts';
 import { runVerify } from './verify.ts';
-
-type Options = Record<string, string | undefined> & { json?: boolean };
-type Action = (input: ConfigInput, output: Output, options: Options, args: string[]) => Promise<number>;
+import { addViewCommands } from './view-commands.ts';
 
 /** Runs one command. @returns its exit code; nothing is thrown */
 export async function runProgram(
@@ -73,28 +73,6 @@ function reportFailure(error: unknown, json: boolean): number {
     : EXIT.failed;
 }
 
-type Run = (action: Action) => (...given: unknown[]) => Promise<void>;
-
-/** Options that many commands share. */
-function withData(command: Command): Command {
-  return command
-    .exitOverride()
-    .option('--data <dir>', 'data directory (default: ./evident-data)')
-    .option('--json', 'machine-readable output');
-}
-
-function withStorage(command: Command): Command {
-  return withData(command)
-    .option('--postgres <url>', 'an external PostgreSQL 16 or later (better: EVIDENT_POSTGRES)')
-    .option('--config <file>', 'JSON file of settings');
-}
-
-function withServer(command: Command): Command {
-  return command
-    .option('--url <url>', 'talk to this server')
-    .option('--key-file <file>', 'API key for --url (or EVIDENT_API_KEY)');
-}
-
 function makeProgram(deps: CommandDeps, run: Run): Command {
   const program = new Command('evident')
     .description('Evident: a tamper-evident event log')
@@ -103,8 +81,11 @@ function makeProgram(deps: CommandDeps, run: Run): Command {
   addServerCommands(deps, program, run);
   addEvidenceCommands(deps, program, run);
   addOperatorCommands(deps, program, run);
+  addQueryCommands(deps, program, run);
   addApiKeyCommands(deps, program, run);
   addOutboxCommands(deps, program, run);
+  addAlertCommands(deps, program, run as RunAction);
+  addViewCommands(deps, program, run);
   return program;
 }
 
@@ -112,11 +93,11 @@ function addServerCommands(deps: CommandDeps, program: Command, run: Run): void 
   withStorage(program.command('start').description('run the server'))
     .option('--port <n>', 'port; 0 picks a free one (default: 7373)')
     .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
-    .option('--roles <list>', 'api,relay,seal')
+    .option('--roles <list>', 'api,relay,seal,project')
     .option('--name <name>', 'name of the installation, fixed at first start')
     .option('--logs <list>', 'logs to make, such as clicks:32,ledger')
     .action(run((input, output) => runStart(deps, input, output)));
-  const formats = 'real logs in: cloudtrail, apache, ndjson';
+  const formats = 'real logs in: cloudtrail, apache, k8s, fhir, ndjson, csv';
   withServer(withStorage(program.command('import <format> <files...>').description(formats)))
     .option('--tenant <tenant>', 'whose records they are', 'default')
     .option('--log <log>', 'the log they go into', 'audit')
@@ -126,14 +107,15 @@ function addServerCommands(deps: CommandDeps, program: Command, run: Run): void 
         return runImportCommand(deps, input, format, files, options, output);
       }),
     );
-  withServer(withData(program.command('tail').description('follow a log')))
-    .option('--log <log>', 'which', 'audit')
-    .addOption(new Option('--limit <n>', 'end after this many records').argParser(recordCount))
+  withData(
+    program.command('map <format> <files...>').description('rows that files would give; stores nothing'),
+  )
+    .option('--mapping <file>', 'this mapping file, instead of those in <data>/mappings')
+    .addOption(new Option('--limit <n>', 'show this many rows').default('10').argParser(recordCount))
     .action(
-      run((input, output, { url, keyFile, log, limit }) => {
-        const most = limit === undefined ? undefined : Number(limit);
-        return runTail(deps, input, { url, keyFile, log: log as string, limit: most }, output);
-      }),
+      run((input, output, { mapping, limit }, [format, ...files]) =>
+        runMapCommand(input, format, files, { mapping: mapping ?? null, limit: Number(limit) }, output),
+      ),
     );
 }
 
@@ -141,12 +123,14 @@ function addEvidenceCommands(deps: CommandDeps, program: Command, run: Run): voi
   const answers = 'derive everything from bytes again; exit code 0 verified, 1 tampered, 2 not checked';
   withStorage(program.command('verify').description(answers))
     .option('--log <log>', 'this log only')
+    .option('--view <view>', 'this view only, against the log')
     .option('--from <time>', 'records appended at or after this time')
     .option('--to <time>', 'records appended before this time')
-    .action(run((input, output, { log, from, to }) => runVerify(deps, input, { log, from, to }, output)));
-  withStorage(
-    program.command('show <place>').description('a record with its proof: LOG/PARTITION/POSITION'),
-  ).action(run((input, output, _options, [place]) => runShow(deps, input, place, output)));
+    .action(
+      run((input, output, { log, view, from, to }) =>
+        runVerify(deps, input, { log, view, from, to }, output),
+      ),
+    );
   withStorage(program.command('tiles').description('write the static C2SP layout of one tree'))
     .requiredOption('--out <dir>', 'a new or empty folder')
     .option('--log <log>', 'which log', 'audit')
@@ -160,9 +144,9 @@ function addEvidenceCommands(deps: CommandDeps, program: Command, run: Run): voi
 }
 
 function addOperatorCommands(deps: CommandDeps, program: Command, run: Run): void {
-  withStorage(program.command('status').description('how far each partition reaches and is sealed')).action(
-    run((input, output) => runStatus(deps, input, output)),
-  );
+  withStorage(program.command('status').description('how far partitions are sealed, and views have read'))
+    .option('--no-digest', 'with --json: leave out the digests of views, which read every row')
+    .action(run((input, output, { digest }) => runStatus(deps, input, digest !== false, output)));
   withStorage(program.command('intents').description('critical actions of which nobody said how they ended'))
     .option('--log <log>', 'which log', 'audit')
     .addOption(new Option('--older-than <s>', 'seconds').default('60').argParser(wholeNumber))
@@ -191,17 +175,30 @@ function addApiKeyCommands(deps: CommandDeps, program: Command, run: Run): void 
   const command = (name: string, description: string): Command =>
     withServer(withData(keys.command(name).description(description)));
   command('create', 'make a key; it is shown once')
-    .requiredOption('--role <role>', 'writer, auditor or admin')
+    .requiredOption('--role <role>', 'writer, investigator, auditor, compliance or admin')
     .option('--tenant <tenant>', 'whom it speaks for; a writer needs one')
     .option('--note <text>', 'what it is for')
+    .addOption(new Option('--lifetime <s>', 'seconds after which it ends by itself').argParser(wholeNumber))
     .action(
-      run((input, output, { url, keyFile, role, tenant, note }) =>
-        runApiKeyCreate(deps, input, { url, keyFile, role: role as string, tenant, note }, output),
-      ),
+      run((input, output, { url, keyFile, role, tenant, note, lifetime }) => {
+        const options = { url, keyFile, role: role as string, tenant, note, lifetime };
+        return runApiKeyCreate(deps, input, options, output);
+      }),
     );
   command('list', 'all keys, revoked ones among them').action(
     run((input, output, { url, keyFile }) => runApiKeyList(deps, input, { url, keyFile }, output)),
   );
+  command('rotate <id>', 'make the key that takes its place; it is shown once')
+    .addOption(
+      new Option('--grace <s>', 'seconds that the old key goes on; 0 ends it now (default: 86400)').argParser(
+        wholeNumber,
+      ),
+    )
+    .action(
+      run((input, output, { url, keyFile, grace }, [id]) =>
+        runApiKeyRotate(deps, input, id, { url, keyFile, grace }, output),
+      ),
+    );
   command('revoke <id>', 'end a key at once').action(
     run((input, output, { url, keyFile }, [id]) =>
       runApiKeyRevoke(deps, input, id, { url, keyFile }, output),

@@ -4,7 +4,7 @@ import { ERRORS, type ErrorCode, EvidentError } from '@evident/core/errors.ts';
 import type { FoundServer } from './command-deps.ts';
 
 export interface ServerRequest {
-  readonly method?: 'GET' | 'POST' | 'DELETE';
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly body?: Uint8Array | string | ReadStream;
   readonly type?: string;
   readonly accept?: string;

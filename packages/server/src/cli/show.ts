@@ -4,13 +4,21 @@ import { formatInstant, leafOf } from '@evident/core/leaf.ts';
 import { inclusionProof } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { epochOrigin } from '@evident/core/origin.ts';
-import type { LogRecord } from '@evident/core/record.ts';
+import { type LogRecord, RESERVED_LOGS } from '@evident/core/record.ts';
 import { hashLeaf } from '@evident/core/sha256.ts';
 import { formatTlogProof, verifyTlogProof } from '@evident/core/tlog-proof.ts';
 import type { ConfigInput } from '../config.ts';
+import type { EventHit, SoughtEvent } from '../query/ports.ts';
+import { showEvent } from '../query/show.ts';
+import { type EventJson, eventJson } from '../query/shown-event.ts';
 import { tileLog } from '../seal/ports.ts';
+import { EXIT_OF_VERDICT } from '../verify/finding.ts';
 import { type CommandDeps, EXIT, type OpenedData } from './command-deps.ts';
+import { printable } from './event-table.ts';
 import type { Output } from './output.ts';
+import { openQuerySource, operatorReader, type QueryOptions } from './query-source.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** `audit/3/1234` */
 export function parsePlace(text: string): { log: string; partition: number; position: bigint } {
@@ -23,28 +31,108 @@ export function parsePlace(text: string): { log: string; partition: number; posi
   return { log: match[1], partition: Number(match[2]), position: BigInt(match[3]) };
 }
 
-/** Prints a record, its leaf, and the proof that it is in the tree of the newest signed head. @returns 0, 1 or 2 as verify */
+/** An id, or a place. */
+export function parseSought(text: string): SoughtEvent {
+  if (UUID.test(text)) return { id: text.toLowerCase() };
+  if (text.includes('/')) return parsePlace(text);
+  throw new EvidentError(
+    'usage-invalid',
+    `${text} is neither an id (a UUID) nor a place such as audit/3/1234`,
+  );
+}
+
+export interface ShowOptions extends QueryOptions {
+  /** Whose event: an id may stand in several tenants. */
+  readonly tenant?: string;
+}
+
+/**
+ * Prints a record: what the view knows of it, its leaf, and the proof that it is in the tree of the newest signed
+ * head. Another server (--url) gives no proof yet. @returns 0, 1 or 2 as verify
+ */
 export async function runShow(
   deps: CommandDeps,
   input: ConfigInput,
-  place: string,
+  what: string,
+  options: ShowOptions,
   output: Output,
 ): Promise<number> {
-  const { log, partition, position } = parsePlace(place);
+  const sought = parseSought(what);
+  if (options.url !== undefined) return showThere(deps, input, what, sought, options, output);
   const data = await deps.open(input, { alone: false });
   try {
-    const target = data.logs.get(log);
-    if (target === undefined) throw new EvidentError('log-unknown', `there is no log ${log}`);
-    const [record] = await target.read(partition, position, 1);
-    if (record === undefined || record.position !== position)
-      throw new EvidentError('not-found', `there is no record at ${place}`);
+    const shown = await findHere(data, sought, options);
+    if (shown === null) throw noSuchRecord(what);
+    const { record, event } = shown;
     const leaf = leafOf(record);
     const proof = await prove(data, record, leaf);
-    output.result({ place, leaf: Buffer.from(leaf).toString(), leaf_hash: toHex(hashLeaf(leaf)), ...proof });
-    print(record, leaf, proof, output);
-    return { verified: EXIT.success, tampered: EXIT.tampered, 'not checked': EXIT.notChecked }[proof.verdict];
+    const place = `${record.log}/${record.partition}/${record.position}`;
+    const corrections = shown.corrections.map(eventJson);
+    const text = Buffer.from(leaf).toString();
+    output.result({ place, event, leaf: text, leaf_hash: toHex(hashLeaf(leaf)), corrections, ...proof });
+    print(record, output);
+    printRow(event, corrections, output);
+    printProof(leaf, proof, output);
+    return EXIT_OF_VERDICT[proof.verdict];
   } finally {
     await data.close();
+  }
+}
+
+function noSuchRecord(what: string): EvidentError {
+  return new EvidentError('not-found', `there is no record ${what}`);
+}
+
+interface FoundRecord {
+  readonly record: LogRecord;
+  readonly event: EventJson | null;
+  readonly corrections: readonly EventHit[];
+}
+
+/** Recorded before it is shown, but for the logs that are public; those have no rows either. */
+async function findHere(
+  data: OpenedData,
+  sought: SoughtEvent,
+  { tenant, why }: ShowOptions,
+): Promise<FoundRecord | null> {
+  if ('log' in sought && !data.logs.has(sought.log))
+    throw new EvidentError('log-unknown', `there is no log ${sought.log}`);
+  if ('log' in sought && RESERVED_LOGS.includes(sought.log)) {
+    const [record] = (await data.logs.get(sought.log)?.read(sought.partition, sought.position, 1)) ?? [];
+    return record === undefined || record.position !== sought.position
+      ? null
+      : { record, event: null, corrections: [] };
+  }
+  const named = { ...sought, ...(tenant === undefined ? {} : { tenant }) };
+  const shown = await showEvent(data.query, operatorReader(why), named);
+  if (shown === null) return null;
+  const { record, hit, corrections } = shown;
+  return { record, event: hit === null ? null : eventJson(hit), corrections };
+}
+
+async function showThere(
+  deps: CommandDeps,
+  input: ConfigInput,
+  what: string,
+  sought: SoughtEvent,
+  options: ShowOptions,
+  output: Output,
+): Promise<number> {
+  const source = await openQuerySource(deps, input, options);
+  try {
+    const shown = await source.show(sought, options.tenant);
+    if (shown === null) throw noSuchRecord(what);
+    const { event, leaf, leaf_hash, corrections } = shown;
+    const verdict = 'not checked';
+    const reason = 'the server at --url gives no proof; run this beside its data directory for one';
+    output.result({ ...shown, verdict, reason });
+    if (event !== null) output.line(`${event.log}/${event.partition}/${event.position}   id ${event.id}`);
+    printRow(event, corrections, output);
+    printLeaf(leaf, leaf_hash, output);
+    output.line(`${verdict}: ${reason}`);
+    return EXIT.notChecked;
+  } finally {
+    await source.close();
   }
 }
 
@@ -104,7 +192,7 @@ async function prove(
   }
 }
 
-function print(record: LogRecord, leaf: Uint8Array, proof: ShownProof, output: Output): void {
+function print(record: LogRecord, output: Output): void {
   output.line(
     `${record.log}/${record.partition}/${record.position}   appended ${formatInstant(record.appendedAt)}`,
   );
@@ -113,11 +201,40 @@ function print(record: LogRecord, leaf: Uint8Array, proof: ShownProof, output: O
     `  tenant  ${record.tenant}   source ${record.source}${record.sourceSeq === null ? '' : ` ${record.sourceSeq}`}   type ${record.type}   key ${record.key}`,
   );
   if (record.meta !== null) output.line(`  meta    ${record.meta}`);
+}
+
+/** What the view knows of it. */
+function printRow(event: EventJson | null, corrections: readonly EventJson[], output: Output): void {
+  if (event === null) {
+    output.line('  row     none: the view does not show it (evident dlq list tells of dead letters)');
+    return;
+  }
+  const { event_time, timed, drift_us, actor_id, actor_type, action, result, ip, correlation_id } = event;
+  const and = (label: string, text: string | null) => (text === null ? '' : `   ${label} ${printable(text)}`);
+  output.line(
+    `  event   ${timed ? event_time : 'tells no time'}${and('drift', drift_us === null ? null : `${drift_us} µs`)}   by ${event.mapper}`,
+  );
+  output.line(`  who     ${printable(actor_id ?? '-')}${and('type', actor_type)}${and('from', ip)}`);
+  output.line(
+    `  did     ${printable(action ?? '-')}${and('result', result)}${and('correlation', correlation_id)}`,
+  );
+  output.line(`  to      ${printable(event.resource_id ?? '-')}${and('type', event.resource_type)}`);
+  for (const { id, corrects, event_time: at, actor_id: by } of corrections)
+    output.line(
+      `  ${corrects === event.id ? 'corrected by' : 'corrects'} ${id}   ${at} by ${printable(by ?? '-')}`,
+    );
+}
+
+function printLeaf(leaf: string, leafHash: string, output: Output): void {
   output.line();
   output.line('Leaf (one line, exactly these bytes are hashed):');
-  output.line(Buffer.from(leaf).toString());
+  output.line(leaf);
   output.line();
-  output.line(`SHA-256(0x00 ‖ leaf)  ${toHex(hashLeaf(leaf))}`);
+  output.line(`SHA-256(0x00 ‖ leaf)  ${leafHash}`);
+}
+
+function printProof(leaf: Uint8Array, proof: ShownProof, output: Output): void {
+  printLeaf(Buffer.from(leaf).toString(), toHex(hashLeaf(leaf)), output);
   output.line(`${proof.verdict}: ${proof.reason}`);
   output.line(`vkey of this tree: ${proof.vkey}`);
   if (proof.proof !== null) {

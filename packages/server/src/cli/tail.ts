@@ -1,20 +1,32 @@
 import type { ConfigInput } from '../config.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import type { Output } from './output.ts';
+import type { GivenFilter, QueryOptions } from './query-source.ts';
 import { requestServer } from './request.ts';
-import { requireTarget, type TargetOptions } from './target.ts';
+import { requireTarget } from './target.ts';
+
+export interface TailOptions extends QueryOptions {
+  readonly log: string;
+  /** Only records that a search for this would find; `log` is the one that is followed. */
+  readonly filter: GivenFilter;
+  readonly limit?: number;
+}
 
 /** Follows a log: leaf lines as they are appended, until interrupted. */
 export async function runTail(
   deps: CommandDeps,
   input: ConfigInput,
-  options: TargetOptions & { log: string; limit?: number },
+  options: TailOptions,
   output: Output,
 ): Promise<number> {
   const server = await requireTarget(deps, input, options);
-  const answer = await requestServer(server, `/v1/logs/${encodeURIComponent(options.log)}/tail`, {
-    accept: 'text/event-stream',
+  const { log: _log, ...filter } = options.filter;
+  const query = new URLSearchParams({
+    ...filter,
+    ...(options.why === undefined ? {} : { why: options.why }),
   });
+  const path = `/v1/logs/${encodeURIComponent(options.log)}/tail${query.size === 0 ? '' : `?${query}`}`;
+  const answer = await requestServer(server, path, { accept: 'text/event-stream' });
   if (!output.json) process.stderr.write(`following ${options.log} at ${server.url}; interrupt to end\n`);
   let left = options.limit ?? Number.POSITIVE_INFINITY;
   for await (const data of eventsOf(answer)) {

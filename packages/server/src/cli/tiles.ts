@@ -9,11 +9,13 @@ import {
   TILE_WIDTH,
   tilePath,
 } from '@evident/core/merkle/tile.ts';
+import { RESERVED_LOGS } from '@evident/core/record.ts';
 import type { ConfigInput } from '../config.ts';
 import type { Log } from '../log/log.ts';
 import { tileLog } from '../seal/ports.ts';
 import { type CommandDeps, EXIT, type OpenedData } from './command-deps.ts';
 import { type Output, ProgressBar } from './output.ts';
+import { operatorReader } from './query-source.ts';
 
 export interface TilesOptions {
   readonly out: string;
@@ -44,6 +46,7 @@ export async function runTiles(
     const [head] = await data.heads.readHeads(options.log, options.partition, seal.epoch, seal.size - 1n, 1);
     if (head === undefined)
       throw new EvidentError('not-found', `the signed head of size ${seal.size} is missing`);
+    if (!RESERVED_LOGS.includes(log.name)) await recordBundles(data, options, head.size);
     const hashTiles = await writeHashTiles(data, options, seal.epoch, head.size);
     const bundles = await writeBundles(log, options, head.size, (done) =>
       bar.update(done, Number(head.size), 'entries'),
@@ -59,6 +62,20 @@ export async function runTiles(
     bar.end();
     await data.close();
   }
+}
+
+/** Bundles hold the records themselves: who takes them is recorded before they are written. Hashes and heads are public. */
+async function recordBundles(
+  data: OpenedData,
+  { log, partition }: TilesOptions,
+  size: bigint,
+): Promise<void> {
+  await data.query.recorder.record(operatorReader(undefined), {
+    action: 'audit.read',
+    resource: { type: 'log', id: log },
+    tenant: null,
+    details: { question: 'entry bundles', partition, records: size.toString() },
+  });
 }
 
 function write(out: string, path: string, bytes: Uint8Array): void {

@@ -26,7 +26,7 @@ async function open(test: TestContext, options: TestServerOptions = {}) {
   return { ...server, connect, head, inFlight };
 }
 
-describe('bytes that are no HTTP', { timeout: 20_000 }, () => {
+describe('bytes that are no HTTP', { timeout: 120_000 }, () => {
   const ROWS: [what: string, bytes: string, status: number, code: string][] = [
     ['noise', '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', 400, 'request-malformed'],
     ['a version that is none', 'GET / HTTP/9.9\r\n\r\n', 400, 'request-malformed'],
@@ -91,7 +91,7 @@ describe('bytes that are no HTTP', { timeout: 20_000 }, () => {
   });
 });
 
-describe('slow clients', { timeout: 20_000 }, () => {
+describe('slow clients', { timeout: 120_000 }, () => {
   it('whose body does not arrive in time are answered 408, and their bytes are given back', async (test) => {
     const { connect, head, content, inFlight } = await open(test, { limits: { bodyMsMax: 50 } });
     const before = content();
@@ -105,7 +105,7 @@ describe('slow clients', { timeout: 20_000 }, () => {
   });
 });
 
-describe('overload', { timeout: 20_000 }, () => {
+describe('overload', { timeout: 120_000 }, () => {
   it('is answered 503 with Retry-After before the body is read, and nothing is appended', async (test) => {
     let waiting = 64 * ONE_MIB;
     const { connect, head, append, content } = await open(test, { waitingBytes: () => waiting });
@@ -219,7 +219,7 @@ describe('overload', { timeout: 20_000 }, () => {
   });
 });
 
-describe('stopping', { timeout: 20_000 }, () => {
+describe('stopping', { timeout: 120_000 }, () => {
   it('answers 503 shutting-down, takes nothing, and still says that the process lives', async (test) => {
     const stop = new AbortController();
     const { append, send, content } = await open(test, { stopping: stop.signal });

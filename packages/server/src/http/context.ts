@@ -4,6 +4,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import { checkLogName } from '@evident/core/record.ts';
 import type { Role } from '../access/api-keys.ts';
 import type { Principal } from '../access/authorise.ts';
+import type { DeniedRecorder } from '../access/denied.ts';
 import type { Log } from '../log/log.ts';
 import type { Admission } from './admission.ts';
 import type { HttpDeps } from './deps.ts';
@@ -20,8 +21,12 @@ export interface HttpContext {
   readonly imports: Admission;
   /** Tails that are open; counted as one byte each. */
   readonly tails: Admission;
+  /** Exports that run; counted as one byte each. */
+  readonly exports: Admission;
   /** Requests that wait for an event; counted as one byte each. */
   readonly waits: Admission;
+  /** Records refused access. */
+  readonly denied: DeniedRecorder;
   readonly stopping: AbortSignal;
 }
 
@@ -31,6 +36,8 @@ type Access = 'public' | readonly Role[];
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;
+    /** It writes records, or waits for one that was written: its requests are counted apart from reads. */
+    isCapture?: boolean;
   }
   interface FastifyRequest {
     /** Set before any other hook of a route that is not public. */

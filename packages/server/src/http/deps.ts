@@ -1,10 +1,16 @@
 /** What the HTTP server needs of others. `compose` builds it. */
 
+import type { MapperRegistry } from '@evident/core/mapping/registry.ts';
 import type { Registry } from 'prom-client';
 import type { AccessDeps } from '../access/api-keys.ts';
+import type { ChangeDeps } from '../alerts/changes.ts';
+import type { RecordOwn } from '../audit/record-own.ts';
 import type { OccurrenceStore } from '../ingest/import/occurrence-counter.ts';
 import type { Log } from '../log/log.ts';
 import type { ObjectStore } from '../log/propose.ts';
+import type { DeadLetterDeps } from '../project/dead-letters.ts';
+import type { ViewStatus } from '../project/view-status.ts';
+import type { QueryDeps } from '../query/ports.ts';
 import type { HttpLimits } from './limits.ts';
 
 /** A verifier key as `GET /v1/keys` lists it. */
@@ -87,8 +93,12 @@ export interface HttpDeps {
   readonly logs: ReadonlyMap<string, Log>;
   /** Where bodies go that do not fit into a leaf. */
   readonly objects: ObjectStore;
-  /** API keys: `store`, one `VerifiedKeys` for the whole process, random bytes, clock. */
+  /** API keys and tokens: `store`, one `VerifiedKeys` for the whole process, random bytes, clock, tokens. */
   readonly apiKeys: AccessDeps;
+  /** Records Evident's own audit events. */
+  readonly recordOwn: RecordOwn;
+  /** Addresses and networks of proxies whose word on a client's address is taken (X-Forwarded-For); none by default. */
+  readonly trustedProxies?: readonly string[];
   /** The secret from which ids of imported records derive; made at first use, and kept as long as the records. */
   readonly tenantSecret: (tenant: string) => Promise<Uint8Array>;
   /** Scratch space for the counts of an import's lines; closed by the import. */
@@ -96,6 +106,16 @@ export interface HttpDeps {
   readonly heads: HeadsReader;
   readonly status: StatusReader;
   readonly identities: IdentityReader;
+  /** The view, saved searches, and who records reads. */
+  readonly query: QueryDeps;
+  /** Makes rows of records as they are appended, for tails with a filter. */
+  readonly mappers: MapperRegistry;
+  /** Alerts, their rules, and where they are sent. */
+  readonly alerts: ChangeDeps;
+  /** Dead letters of views. */
+  readonly deadLetters: DeadLetterDeps;
+  /** Views, with the open dead letters of a tenant, or of all. */
+  readonly viewStatuses: (tenant: string | null) => Promise<readonly ViewStatus[]>;
   /** Every registered source. */
   readonly sources: () => Promise<readonly SourceReport[]>;
   /** Answers `GET /metrics`; the server adds its own metrics, so one server a registry. */

@@ -39,7 +39,7 @@ async function open(test: TestContext, options: TestServerOptions = {}) {
 /** Longer than a test may take: with it only a word of a commit ends a wait. */
 const NEVER_POLLS = { limits: { waitPollMs: 60_000 } };
 
-describe('GET /v1/logs/{log}/events/{id}', { timeout: 20_000 }, () => {
+describe('GET /v1/logs/{log}/events/{id}', { timeout: 120_000 }, () => {
   it('says where the log holds an event, and 404 for one that it does not hold', async (test) => {
     const { append, find } = await open(test);
     const item = envelope();

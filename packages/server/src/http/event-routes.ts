@@ -4,6 +4,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import { checkId } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import Type, { type Static } from 'typebox';
+import { MAY } from '../access/api-keys.ts';
 import { type Principal, tenantOf } from '../access/authorise.ts';
 import { Hold } from './admission.ts';
 import { findLog, type HttpContext, overloaded, shuttingDown } from './context.ts';
@@ -72,7 +73,7 @@ export function eventRoutes(app: FastifyInstance, context: HttpContext): void {
   app.get<{ Params: Static<typeof Params>; Querystring: Static<typeof Query> }>(
     '/v1/logs/:log/events/:id',
     // A HEAD would wait as long, for nothing.
-    { schema: SCHEMA, exposeHeadRoute: false, config: { access: ['writer', 'auditor', 'admin'] } },
+    { schema: SCHEMA, exposeHeadRoute: false, config: { access: MAY.look, isCapture: true } },
     async (request, reply): Promise<Static<typeof EventPlaceSchema>> => {
       const { tenant: named, wait_ms: waitMs = 0 } = request.query;
       const log = findLog(context, request.params.log).name;

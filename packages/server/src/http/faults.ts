@@ -30,6 +30,8 @@ export function sendProblem(
   if (problem.retryable && problem.status === 503)
     reply.header('retry-after', context.limits.retryAfterSeconds);
   if (problem.code === 'unauthenticated') reply.header('www-authenticate', 'Bearer realm="evident"');
+  if (problem.code === 'credential-expired')
+    reply.header('www-authenticate', 'Bearer realm="evident", error="invalid_token"');
   if (leavesMuchUnread(context, request)) reply.header('connection', 'close');
   // As bytes: to text the framework would add a charset, which this media type does not have.
   const bytes = Buffer.from(JSON.stringify(problem));

@@ -3,12 +3,15 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
+import { makeRegistry } from '@evident/core/mapping/registry.ts';
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 import { Registry } from 'prom-client';
 import { Compile } from 'typebox/schema';
 import { type AccessDeps, createApiKey, type Role } from '../access/api-keys.ts';
+import type { TokenVerifier } from '../access/tokens.ts';
 import { VerifiedKeys } from '../access/verified-keys.ts';
-import type { Log } from '../log/log.ts';
+import type { OwnEvent } from '../audit/own-event.ts';
+import { MemoryAlertStore, MemoryRuleStore, MemoryWebhookStore } from '../stores/memory/alert-store.ts';
 import { MemoryApiKeyStore } from '../stores/memory/api-keys.ts';
 import {
   MemoryLog,
@@ -16,7 +19,9 @@ import {
   type MemoryLogState,
   makeMemoryLogState,
 } from '../stores/memory/log.ts';
+import { type MemoryDeadLetters, openMemoryDeadLetters } from './dead-letter-fixture.ts';
 import type { HttpDeps, IdentityPlace, SoughtIdentity } from './deps.ts';
+import { openMemoryQuery, type Reads } from './query-fixture.ts';
 import { buildServer } from './server.ts';
 
 export const NOTE = new TextEncoder().encode('evident.invalid/x/audit/0\n3\nAAAA\n\n\u2014 x y\n');
@@ -27,7 +32,17 @@ export interface TestServer {
   readonly access: AccessDeps;
   readonly objects: Map<string, Uint8Array>;
   readonly logged: { fields: Record<string, unknown>; message: string }[];
-  /** Keys by role and tenant: `writer:acme`, `auditor:acme`, `auditor`, `admin:acme`, `admin`, `writer:other`. */
+  /** Evident's own audit events, which this server records here and not in its log. */
+  readonly recorded: OwnEvent[];
+  /** Alerts in memory. */
+  readonly alerts: HttpDeps['alerts'];
+  /** What was recorded of reads. */
+  readonly reads: Reads;
+  /** Feeds the view with what the logs hold; until then it is empty. */
+  readonly project: () => Promise<void>;
+  /** The view whose dead letters the routes handle; its mapper refuses bodies that hold "faulty". */
+  readonly letters: MemoryDeadLetters;
+  /** Keys by role and tenant: `writer:acme`, `auditor:acme`, `auditor`, … `admin`, `writer:other`. */
   readonly keys: Readonly<Record<string, string>>;
   /** Sends a request as one of the keys (null: without credential) and checks the answer against the document. */
   send(as: string | null, request: InjectOptions): Promise<LightMyRequestResponse>;
@@ -41,25 +56,37 @@ export interface TestServer {
 
 export interface TestServerOptions extends Partial<HttpDeps> {
   readonly hooks?: MemoryLogHooks;
+  readonly tokens?: TokenVerifier;
 }
 
 const LOGS = ['audit', 'clicks', 'heads', 'windows'];
-const WHO = ['writer:acme', 'writer:other', 'auditor:acme', 'auditor', 'admin:acme', 'admin'];
+const WHO = [
+  'writer:acme',
+  'writer:other',
+  'investigator:acme',
+  'investigator',
+  'auditor:acme',
+  'auditor',
+  'compliance:acme',
+  'compliance',
+  'admin:acme',
+  'admin',
+];
 
 export async function openTestServer(
   test: TestContext,
   options: TestServerOptions = {},
 ): Promise<TestServer> {
-  const { hooks, ...over } = options;
-  const parts = makeParts(hooks);
-  const { access, states, objects, logged } = parts;
+  const { hooks, tokens = null, ...over } = options;
+  const parts = makeParts(hooks, tokens);
+  const { access, states, objects, logged, recorded, reads, project } = parts;
   const app = buildServer({ ...parts.deps, ...over, limits: { ...parts.deps.limits, ...over.limits } });
   await app.ready();
   test.after(() => app.close());
   const keys: Record<string, string> = {};
   for (const who of WHO) {
     const [role, tenant = null] = who.split(':');
-    keys[who] = (await createApiKey(access, { role: role as Role, tenant, note: null })).text;
+    keys[who] = (await createApiKey(access, { role: role as Role, tenant, note: null }, null)).text;
   }
   const document = new DocumentCheck(app);
   const send: TestServer['send'] = async (as, request) => {
@@ -79,32 +106,70 @@ export async function openTestServer(
     const url = await app.listen({ host: '127.0.0.1', port: 0 });
     return { url, port: Number(new URL(url).port) };
   };
-  return { app, states, access, objects, logged, keys, send, append, content: () => textOf(states), listen };
+  const content = () => textOf(states);
+  return {
+    app,
+    states,
+    access,
+    objects,
+    logged,
+    recorded,
+    reads,
+    project,
+    letters: parts.letters,
+    alerts: parts.deps.alerts,
+    keys,
+    send,
+    append,
+    content,
+    listen,
+  };
 }
 
-interface Parts extends Pick<TestServer, 'states' | 'access' | 'objects' | 'logged'> {
+interface Parts
+  extends Pick<
+    TestServer,
+    'states' | 'access' | 'objects' | 'logged' | 'recorded' | 'reads' | 'project' | 'letters'
+  > {
   readonly deps: HttpDeps;
 }
 
-function makeParts(hooks: MemoryLogHooks | undefined): Parts {
+function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | null): Parts {
   const now = 1_800_000_000_000_000n;
   const states = new Map(LOGS.map((name) => [name, makeMemoryLogState(name, name === 'audit' ? 3 : 1, now)]));
   const monotonic = () => performance.now();
   const verified = new VerifiedKeys(monotonic);
-  const access: AccessDeps = { store: new MemoryApiKeyStore(), verified, randomBytes, clock: () => now };
+  const recorded: OwnEvent[] = [];
+  const access: AccessDeps = {
+    store: new MemoryApiKeyStore(),
+    verified,
+    randomBytes,
+    clock: () => now,
+    record: async (event) => void recorded.push(event),
+    tokens,
+  };
   const objects = new Map<string, Uint8Array>();
   const logged: TestServer['logged'] = [];
+  const query = openMemoryQuery(states, objects, () => now);
   const note = (fields: object, message: string) => logged.push({ fields: { ...fields }, message });
   const origin = 'evident.invalid/x/audit/0';
+  const logs = new Map([...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]));
+  const bodies = {
+    get: async (tenant: string, sha256: Uint8Array) =>
+      objects.get(`${tenant}/${Buffer.from(sha256).toString('hex')}`) ?? null,
+  };
+  const letters = openMemoryDeadLetters(logs, bodies, () => now);
   const deps: HttpDeps = {
-    logs: new Map<string, Log>(
-      [...states].map(([name, state]) => [name, new MemoryLog(state, () => now, hooks)]),
-    ),
+    logs,
+    deadLetters: letters.deadLetters,
+    viewStatuses: letters.viewStatuses,
     objects: {
       put: async (tenant, sha256, body) =>
         void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body),
     },
     apiKeys: access,
+    recordOwn: async (events) => void recorded.push(...events),
+    alerts: makeAlerts(recorded),
     tenantSecret: async (tenant) => createHash('sha256').update(tenant).digest(),
     openOccurrenceStore: () => assert.fail('no test has that many lines'),
     heads: {
@@ -115,6 +180,8 @@ function makeParts(hooks: MemoryLogHooks | undefined): Parts {
       find: async (sought) => sought.map((one) => placeOf(states, one)),
       onAppended: () => () => undefined,
     },
+    query: query.deps,
+    mappers: makeRegistry(),
     sources: async () => [],
     status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
     metrics: new Registry(),
@@ -126,7 +193,22 @@ function makeParts(hooks: MemoryLogHooks | undefined): Parts {
     // Tests leave half requests behind.
     limits: { closeMsMax: 200 },
   };
-  return { states, access, objects, logged, deps };
+  const { reads, project } = query;
+  return { states, access, objects, logged, recorded, reads, project, letters, deps };
+}
+
+function makeAlerts(recorded: OwnEvent[]): HttpDeps['alerts'] {
+  let now = 1_800_000_000_000_000n;
+  const source = { heads: async () => [] };
+  const board = new MemoryAlertStore({ source, clock: () => ++now, newId: randomUUID });
+  return {
+    board,
+    rules: new MemoryRuleStore(board),
+    webhooks: new MemoryWebhookStore(board),
+    record: async (events) => void recorded.push(...events),
+    newId: randomUUID,
+    randomBytes,
+  };
 }
 
 /** Where the memory logs hold an identity. */

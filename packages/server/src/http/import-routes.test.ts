@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { makeRegistry } from '@evident/core/mapping/registry.ts';
+import { MappingError } from '@evident/core/mapping/row.ts';
 import { openTestServer, type TestServerOptions } from './http-fixture.ts';
 import { eventually, RawClient } from './raw-client.ts';
 
@@ -25,7 +27,7 @@ async function open(test: TestContext, options: TestServerOptions = {}) {
   return { ...server, size, upload: send, begin };
 }
 
-describe('POST /v1/imports/{format}', { timeout: 20_000 }, () => {
+describe('POST /v1/imports/{format}', { timeout: 120_000 }, () => {
   it('takes a file, packed or not, and counts what it finds again as repeated', async (test) => {
     const { upload, size, states } = await open(test);
     const file = `${lines(0, 2_500)}not json\n`;
@@ -42,6 +44,53 @@ describe('POST /v1/imports/{format}', { timeout: 20_000 }, () => {
     const again = await upload(gzipSync(file));
     assert.deepEqual([again.json().counts.taken, again.json().counts.repeated], [0, 2_501]);
     assert.equal(size(), 2_501);
+  });
+
+  it('takes files of the other formats, whose records can be mapped as they stand in the log', async (test) => {
+    const { send, states } = await open(test);
+    const event = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","verb":"get"}';
+    const audit = '{ "resourceType": "AuditEvent", "action": "R" }';
+    const files: [string, string, number][] = [
+      ['k8s', `${event}\n{"kind":"Pod"}\n`, 1],
+      [
+        'fhir',
+        `{"resourceType":"Bundle","entry":[{"resource":${audit}},{"resource":{"resourceType":"Patient"}}]}`,
+        1,
+      ],
+      ['csv', 'time,door\n2026-11-20T10:00:00Z,"north\nside"\n"2026\n', 1],
+    ];
+    for (const [format, payload, unparsed] of files) {
+      const request = { method: 'POST', url: `/v1/imports/${format}`, headers: TYPE, payload } as const;
+      const first = await send('writer:acme', request);
+      assert.equal(first.statusCode, 200, first.body);
+      const records = payload.startsWith('time') ? 3 : 2;
+      assert.deepEqual(first.json().counts, { taken: records, repeated: 0, reused: 0, unparsed, refused: 0 });
+      assert.equal((await send('writer:acme', request)).json().counts.repeated, records);
+    }
+    const registry = makeRegistry();
+    const found: Record<string, number> = {};
+    for (const { records } of states.get('audit')!.partitions)
+      for (const record of records) {
+        if (record === null || record.body.form === 'object' || record.source === 'evident') continue;
+        const { bytes } = record.body;
+        try {
+          const row = registry.rowOf(record, bytes);
+          const what = row === null ? 'none' : `${row.action ?? row.eventTime}`;
+          found[`${record.type} ${what}`] = (found[`${record.type} ${what}`] ?? 0) + 1;
+        } catch (error) {
+          assert.ok(error instanceof MappingError);
+          found[`${record.type} refused`] = (found[`${record.type} refused`] ?? 0) + 1;
+        }
+      }
+    assert.deepEqual(found, {
+      'k8s get': 1,
+      'k8s refused': 1,
+      'fhir R': 1,
+      'fhir refused': 1,
+      'csv none': 1,
+      'csv 1795168800000000': 1,
+      'csv refused': 1,
+    });
   });
 
   it('keeps what was appended before the client went away; the whole file sent again takes the rest', async (test) => {

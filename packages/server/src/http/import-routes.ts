@@ -8,6 +8,7 @@ import { EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { checkWritableLog } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
+import { MAY } from '../access/api-keys.ts';
 import { type Principal, tenantOf } from '../access/authorise.ts';
 import { FORMATS, type ImportFormatName, isImportFormatName } from '../ingest/import/formats.ts';
 import { gunzipIfPacked } from '../ingest/import/gunzip.ts';
@@ -94,7 +95,7 @@ export function importRoutes(app: FastifyInstance, context: HttpContext): void {
     '/v1/imports/:format',
     {
       schema: SCHEMA,
-      config: { access: ['writer', 'admin'] },
+      config: { access: MAY.append, isCapture: true },
       onRequest: async (request) => {
         targetOf(context, request);
       },

@@ -4,10 +4,12 @@ import { EvidentError } from '@evident/core/errors.ts';
 import { checkWritableLog } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
+import { MAY } from '../access/api-keys.ts';
 import { type Principal, tenantOf } from '../access/authorise.ts';
 import { type ItemResult, ingest, refuseEmpty, summarise } from '../ingest/ingest.ts';
 import { Hold } from './admission.ts';
 import { findLog, type HttpContext, overloaded } from './context.ts';
+import { noteDenied, suspectOf } from './denied-access.ts';
 import { answerOnSocket } from './faults.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { problemOf, STATUS_OF } from './problem.ts';
@@ -159,7 +161,7 @@ export function ingestRoutes(app: FastifyInstance, context: HttpContext): void {
     {
       schema: SCHEMA,
       bodyLimit: limits.requestBytesMax,
-      config: { access: ['writer', 'admin'] },
+      config: { access: MAY.append, isCapture: true },
       onRequest: async (request, reply) => {
         refuseEarly(context, request);
         admitted.set(request, admit(context, request, reply));
@@ -240,6 +242,8 @@ async function append(context: HttpContext, request: FastifyRequest, reply: Fast
       source: principal.keyId,
     },
   );
+  if (results.some((result) => result.status === 'refused' && result.code === 'tenant-forbidden'))
+    noteDenied(context, request, 'tenant-forbidden', suspectOf(principal));
   refuseEmpty(results);
   const counts = summarise(results);
   reply.code(statusOf(results, counts)).header('content-type', 'application/json; charset=utf-8');

@@ -25,6 +25,8 @@ export interface HttpLimits {
   readonly scanPositionsMax: number;
   /** Bytes of pages that are being made or sent; beyond: 503 overloaded. */
   readonly pagesBytesMax: number;
+  /** Exports at once; each holds a page of records, about 100 MiB at most. */
+  readonly exportsMax: number;
   /** Tail connections at once. */
   readonly tailsMax: number;
   /** Milliseconds between two looks at a log in which nothing is new. */
@@ -37,6 +39,14 @@ export interface HttpLimits {
   readonly waitsMax: number;
   /** Milliseconds between two looks for events that are waited for, when nothing is known to have changed. */
   readonly waitPollMs: number;
+  /** Requests a minute of one address to what is public; 0: no limit. */
+  readonly publicPerAddressMax: number;
+  /** Credentials a minute of one address that are not good; 0: no limit. */
+  readonly failuresPerAddressMax: number;
+  /** Requests a minute of one credential that are not capture; 0: no limit. */
+  readonly readsPerCredentialMax: number;
+  /** Requests a minute of one credential that write records, or wait for one; 0: no limit. Bytes are bounded by admission. */
+  readonly capturesPerCredentialMax: number;
   /** What Retry-After says, seconds. */
   readonly retryAfterSeconds: number;
 }
@@ -56,12 +66,17 @@ export const HTTP_LIMITS: HttpLimits = {
   readRecordsMax: 64,
   scanPositionsMax: 10_000,
   pagesBytesMax: 64 * MIB,
+  exportsMax: 4,
   tailsMax: 64,
   tailPollMs: 200,
   tailHeartbeatMs: 15_000,
   waitMsMax: 30_000,
   waitsMax: 1_000,
   waitPollMs: 100,
+  publicPerAddressMax: 6_000,
+  failuresPerAddressMax: 300,
+  readsPerCredentialMax: 12_000,
+  capturesPerCredentialMax: 600_000,
   retryAfterSeconds: 1,
 };
 

@@ -1,16 +1,19 @@
 /** Logs, their records and their signed heads. */
 
 import { EvidentError } from '@evident/core/errors.ts';
+import { RESERVED_LOGS } from '@evident/core/record.ts';
 import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
-import { ROLES } from '../access/api-keys.ts';
+import { MAY } from '../access/api-keys.ts';
 import type { Principal } from '../access/authorise.ts';
 import type { Log } from '../log/log.ts';
+import type { ReadNote } from '../query/ports.ts';
 import { Hold } from './admission.ts';
 import { findLog, findPartition, type HttpContext, overloaded } from './context.ts';
+import { readerOf, WHY } from './event-filter.ts';
 import { HTTP_LIMITS } from './limits.ts';
 import { NEEDS_KEY } from './open-api.ts';
-import { pageFrom } from './record-page.ts';
+import { pageFrom, type RecordPage } from './record-page.ts';
 import { AskedPosition, answer, jsonAnswer, PartitionParams, Position, problems } from './schemas.ts';
 
 const RecordsQuery = Type.Object(
@@ -23,6 +26,7 @@ const RecordsQuery = Type.Object(
         description: 'Most records of the answer; it may hold fewer',
       }),
     ),
+    why: WHY,
   },
   { additionalProperties: false },
 );
@@ -68,7 +72,7 @@ function listLogs(app: FastifyInstance, { deps }: HttpContext): void {
     security: NEEDS_KEY,
     response: { ...problems('credential'), 200: jsonAnswer('Every log', LogsSchema) },
   };
-  app.get('/v1/logs', { schema, config: { access: ROLES } }, async () => ({
+  app.get('/v1/logs', { schema, config: { access: MAY.look } }, async () => ({
     logs: await Promise.all(
       [...deps.logs.values()].map((log) => statusOf(log, deps.status.sealedSizes(log.name))),
     ),
@@ -96,7 +100,7 @@ const RECORDS_SCHEMA = {
   operationId: 'readRecords',
   summary: 'Records of a partition as leaf lines',
   description:
-    'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position.',
+    'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position. A page with records is recorded before it is sent, but for the logs heads and windows.',
   security: NEEDS_KEY,
   params: PartitionParams,
   querystring: RecordsQuery,
@@ -109,6 +113,7 @@ const RECORDS_SCHEMA = {
       'not-found',
       'position-trimmed',
       'overloaded',
+      'read-unrecorded',
     ),
     200: {
       ...answer('Leaf lines: the bytes that the tree hashes', 'application/x-ndjson', Type.String()),
@@ -121,7 +126,7 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
   const { limits, pages } = context;
   app.get<{ Params: Static<typeof PartitionParams>; Querystring: Static<typeof RecordsQuery> }>(
     '/v1/logs/:log/partitions/:partition/records',
-    { schema: RECORDS_SCHEMA, config: { access: ['auditor', 'admin'] } },
+    { schema: RECORDS_SCHEMA, config: { access: MAY.examine } },
     async (request, reply) => {
       const log = findLog(context, request.params.log);
       const partition = findPartition(log, request.params.partition);
@@ -135,10 +140,15 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
       const hold = new Hold(ticket, reply.raw);
       hold.begin();
       try {
-        const { from, limit = limits.pageRecordsMax } = request.query;
+        const { from, limit = limits.pageRecordsMax, why } = request.query;
         const { tenant } = request.principal as Principal;
         const page = await pageFrom(log, { partition, limit, tenant }, from, limits);
         ticket.shrink(page.bytes.length);
+        if (page.records > 0 && !RESERVED_LOGS.includes(log.name))
+          await context.deps.query.recorder.record(
+            readerOf(request, why),
+            noteOfPage(log.name, partition, tenant, page),
+          );
         reply
           .header('evident-next-position', page.next.toString())
           .header('content-type', 'application/x-ndjson');
@@ -148,6 +158,17 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
       }
     },
   );
+}
+
+/** What is recorded of a page before it leaves; one without records is not: nothing was read. */
+function noteOfPage(log: string, partition: number, tenant: string | null, page: RecordPage): ReadNote {
+  const { next, records } = page;
+  return {
+    action: 'audit.read',
+    resource: { type: 'log', id: log },
+    tenant,
+    details: { question: 'records', partition, records, next: next.toString() },
+  };
 }
 
 function showHead(app: FastifyInstance, context: HttpContext): void {
@@ -164,7 +185,7 @@ function showHead(app: FastifyInstance, context: HttpContext): void {
   };
   app.get<{ Params: Static<typeof PartitionParams> }>(
     '/v1/logs/:log/partitions/:partition/head',
-    { schema, config: { access: ROLES } },
+    { schema, config: { access: MAY.look } },
     async (request, reply) => {
       const log = findLog(context, request.params.log);
       const partition = findPartition(log, request.params.partition);

@@ -3,8 +3,9 @@
 import { randomUUID } from 'node:crypto';
 import type { InjectOptions } from 'fastify';
 import { auditEvent, envelope } from './http-fixture.ts';
+import { MALFORMED_READS } from './malformed-reads.ts';
 
-type Row = [
+export type Row = [
   what: string,
   request: InjectOptions & { as?: string },
   status: number,
@@ -194,6 +195,7 @@ const IMPORT = {
 } as const;
 
 export const OTHER_ROUTES: Row[] = [
+  ...MALFORMED_READS,
   ['an unknown route', { method: 'GET', url: '/v2/everything' }, 404, 'not-found'],
   ['a path that climbs', { method: 'GET', url: '/v1/../../etc/passwd' }, 404, 'not-found'],
   ['a wrong method', { method: 'PUT', url: RECORDS, payload: '[]' }, 405, 'method-not-allowed'],

@@ -12,7 +12,11 @@ export const OPEN_API: FastifyDynamicSwaggerOptions = {
     },
     components: {
       securitySchemes: {
-        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key: evident_<id>_<secret>' },
+        apiKey: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'An API key, evident_<id>_<secret>, or a token of the identity provider',
+        },
       },
     },
   },

@@ -12,6 +12,8 @@ export interface RecordPage {
   readonly bytes: Buffer;
   /** Where the next page begins: behind everything that was looked at, shown or not. */
   readonly next: bigint;
+  /** Number of the lines. */
+  readonly records: number;
 }
 
 interface PageRequest {
@@ -72,5 +74,5 @@ async function readPage(log: Log, asked: PageRequest, limits: HttpLimits): Promi
       bytes += leaf.length + 1;
     }
   }
-  return { bytes: Buffer.concat(lines), next };
+  return { bytes: Buffer.concat(lines), next, records: shown };
 }

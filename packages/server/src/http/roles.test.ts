@@ -5,9 +5,13 @@ import type { InjectOptions } from 'fastify';
 import { envelope, openTestServer, type TestServer } from './http-fixture.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
-const EVERYBODY = ['writer:acme', 'auditor:acme', 'auditor', 'admin:acme', 'admin'];
 const ADMINS = ['admin:acme', 'admin'];
-const READERS = ['auditor:acme', 'auditor', ...ADMINS];
+/** Evidence: auditors, and those who may more. */
+const EXAMINERS = ['auditor:acme', 'auditor', 'compliance:acme', 'compliance', ...ADMINS];
+/** Who may change what others of the tenant rely on. */
+const RESOLVERS = ['compliance:acme', 'compliance', ...ADMINS];
+const READERS = ['investigator:acme', 'investigator', ...EXAMINERS];
+const EVERYBODY = ['writer:acme', ...READERS];
 const WRITERS = ['writer:acme', ...ADMINS];
 
 /** Every route that needs a credential, and who may use it. */
@@ -34,7 +38,7 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
   [
     'GET /v1/logs/:log/partitions/:partition/records',
     () => ({ url: '/v1/logs/audit/partitions/0/records' }),
-    READERS,
+    EXAMINERS,
   ],
   [
     'GET /v1/logs/:log/partitions/:partition/head',
@@ -46,7 +50,51 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     () => ({ url: `/v1/logs/audit/events/${randomUUID()}?tenant=acme` }),
     EVERYBODY,
   ],
-  ['GET /v1/sources', () => ({ url: '/v1/sources' }), READERS.filter((who) => !who.includes(':'))],
+  [
+    'GET /v1/logs/:log/partitions/:partition/records/:position',
+    () => ({ url: '/v1/logs/audit/partitions/0/records/7' }),
+    READERS,
+  ],
+  ['GET /v1/events', () => ({ url: '/v1/events' }), READERS],
+  ['GET /v1/events/count', () => ({ url: '/v1/events/count?by=actor' }), READERS],
+  ['GET /v1/events/histogram', () => ({ url: '/v1/events/histogram?interval=day' }), READERS],
+  ['GET /v1/events/:id', () => ({ url: `/v1/events/${randomUUID()}` }), READERS],
+  ['GET /v1/export', () => ({ url: '/v1/export?format=csv' }), READERS],
+  ['GET /v1/saved-searches', () => ({ url: '/v1/saved-searches' }), READERS],
+  ['GET /v1/saved-searches/:name', () => ({ url: '/v1/saved-searches/nights' }), READERS],
+  [
+    'PUT /v1/saved-searches/:name',
+    () => ({ url: '/v1/saved-searches/nights', headers: JSON_TYPE, payload: '{"filter":{}}' }),
+    RESOLVERS,
+  ],
+  ['DELETE /v1/saved-searches/:name', () => ({ url: '/v1/saved-searches/nights' }), RESOLVERS],
+  ['GET /v1/dead-letters', () => ({ url: '/v1/dead-letters' }), READERS],
+  [
+    'GET /v1/dead-letters/:view/:log/:partition/:position',
+    () => ({ url: '/v1/dead-letters/hot/audit/0/7' }),
+    READERS,
+  ],
+  [
+    'POST /v1/dead-letters/:view/:log/:partition/:position/replay',
+    () => ({ url: '/v1/dead-letters/hot/audit/0/7/replay' }),
+    RESOLVERS,
+  ],
+  [
+    'POST /v1/dead-letters/replay',
+    () => ({ url: '/v1/dead-letters/replay', headers: JSON_TYPE, payload: '{}' }),
+    RESOLVERS,
+  ],
+  ...['discard', 'resolve'].map((action): [string, () => InjectOptions, string[]] => [
+    `POST /v1/dead-letters/:view/:log/:partition/:position/${action}`,
+    () => ({
+      url: `/v1/dead-letters/hot/audit/0/7/${action}`,
+      headers: JSON_TYPE,
+      payload: '{"reason":"a test"}',
+    }),
+    RESOLVERS,
+  ]),
+  ['GET /v1/views', () => ({ url: '/v1/views' }), READERS],
+  ['GET /v1/sources', () => ({ url: '/v1/sources' }), EXAMINERS.filter((who) => !who.includes(':'))],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],
   [
     'POST /v1/api-keys',
@@ -54,6 +102,33 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     ADMINS,
   ],
   ['GET /v1/api-keys', () => ({ url: '/v1/api-keys' }), ADMINS],
+  [
+    'POST /v1/api-keys/:id/rotate',
+    () => ({ url: '/v1/api-keys/0000000000000000/rotate', headers: JSON_TYPE, payload: '{}' }),
+    ADMINS,
+  ],
+  ['GET /v1/alerts', () => ({ url: '/v1/alerts' }), READERS],
+  [
+    'POST /v1/alerts/:id/acknowledge',
+    () => ({ url: `/v1/alerts/${randomUUID()}/acknowledge`, headers: JSON_TYPE, payload: '{}' }),
+    RESOLVERS,
+  ],
+  ['GET /v1/alert-rules', () => ({ url: '/v1/alert-rules' }), READERS],
+  ['POST /v1/alert-rules', () => ({ url: '/v1/alert-rules', headers: JSON_TYPE, payload: '{}' }), RESOLVERS],
+  [
+    'PATCH /v1/alert-rules/:id',
+    () => ({ url: `/v1/alert-rules/${randomUUID()}`, headers: JSON_TYPE, payload: '{}' }),
+    RESOLVERS,
+  ],
+  ['DELETE /v1/alert-rules/:id', () => ({ url: `/v1/alert-rules/${randomUUID()}` }), RESOLVERS],
+  ['GET /v1/webhooks', () => ({ url: '/v1/webhooks' }), ADMINS],
+  [
+    'POST /v1/webhooks',
+    () => ({ url: '/v1/webhooks', headers: JSON_TYPE, payload: '{"name":"n","url":"x"}' }),
+    ADMINS,
+  ],
+  ['POST /v1/webhooks/:id/retry', () => ({ url: `/v1/webhooks/${randomUUID()}/retry` }), ADMINS],
+  ['DELETE /v1/webhooks/:id', () => ({ url: `/v1/webhooks/${randomUUID()}` }), ADMINS],
   ['DELETE /v1/api-keys/:id', () => ({ url: '/v1/api-keys/0000000000000000' }), ADMINS],
 ];
 const PUBLIC = [
@@ -177,6 +252,8 @@ describe('API keys over HTTP', () => {
       note: 'billing',
       made_at: '2027-01-15T08:00:00.000000Z',
       revoked_at: null,
+      expires_at: null,
+      rotated_to: null,
     });
     assert.equal((await server.append([envelope()], key)).statusCode, 201);
     const listed = await server.send('admin', { url: '/v1/api-keys' });
@@ -209,6 +286,40 @@ describe('API keys over HTTP', () => {
     assert.equal((await server.append([envelope()], 'writer:other')).statusCode, 201);
   });
 
+  it('are made to end, and rotated once, within the tenant of the admin, and it is recorded who did', async (test) => {
+    const server = await openTestServer(test);
+    const post = (as: string, path: string, payload: string) =>
+      server.send(as, { method: 'POST', url: `/v1/api-keys${path}`, headers: JSON_TYPE, payload });
+    const made = await post('admin:acme', '', '{"role":"investigator","lifetime_seconds":60}');
+    assert.deepEqual([made.statusCode, made.json().expires_at], [201, '2027-01-15T08:01:00.000000Z']);
+    const { id } = made.json();
+    const foreign = server.keys['writer:other'].split('_')[1];
+    assert.equal((await post('admin:acme', `/${foreign}/rotate`, '{}')).statusCode, 404);
+    assert.equal((await post('admin:acme', `/${id}/rotate`, '{"grace_seconds":-1}')).statusCode, 400);
+    const next = await post('admin:acme', `/${id}/rotate`, '{"grace_seconds":5}');
+    const { role, tenant, expires_at } = next.json();
+    assert.deepEqual(
+      [next.statusCode, role, tenant, expires_at],
+      [201, 'investigator', 'acme', '2027-01-15T08:01:00.000000Z'],
+    );
+    assert.equal((await server.send(next.json().key, { url: '/v1/logs' })).statusCode, 200);
+    const again = await post('admin:acme', `/${id}/rotate`, '{}');
+    assert.deepEqual([again.statusCode, again.json().code], [409, 'api-key-ended']);
+    const { keys } = (await server.send('admin:acme', { url: '/v1/api-keys' })).json();
+    const old = keys.find((one: { id: string }) => one.id === id);
+    assert.deepEqual([old.rotated_to, old.expires_at], [next.json().id, '2027-01-15T08:00:05.000000Z']);
+    await post('admin:acme', `/${server.keys['writer:acme'].split('_')[1]}/rotate`, '{"grace_seconds":0}');
+    const ended = await server.append([envelope()]);
+    assert.deepEqual([ended.statusCode, ended.json().code], [401, 'credential-expired']);
+    assert.match(String(ended.headers['www-authenticate']), /^Bearer .*error="invalid_token"/);
+    const admin = server.keys['admin:acme'].split('_')[1];
+    const changes = server.recorded.filter(({ action }) => action.startsWith('api_key.'));
+    assert.deepEqual(
+      changes.map(({ actor, action, tenant: of }) => [actor.id, action, of]),
+      ['create', 'rotate', 'rotate'].map((what) => [`key:${admin}`, `api_key.${what}`, 'acme']),
+    );
+  });
+
   it('are listed page by page', async (test) => {
     const server = await openTestServer(test);
     const ids: string[] = [];
@@ -220,7 +331,7 @@ describe('API keys over HTTP', () => {
       ids.push(...page.keys.map(({ id }) => id));
       next = page.next;
     }
-    assert.equal(ids.length, 6);
+    assert.equal(ids.length, Object.keys(server.keys).length);
     assert.deepEqual(ids, [...new Set(ids)].sort());
   });
 });

@@ -64,10 +64,13 @@ const EVERY_ROUTE: readonly ErrorCode[] = [
   'request-timeout',
   'headers-too-large',
   'internal',
+  'rate-limited',
 ];
 const WITH_CREDENTIAL: readonly ErrorCode[] = [
   'unauthenticated',
+  'credential-expired',
   'forbidden',
+  'identity-unavailable',
   'shutting-down',
   'log-unavailable',
 ];

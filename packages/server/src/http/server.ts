@@ -4,11 +4,19 @@ import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { authorise } from '../access/authorise.ts';
+import { DeniedRecorder } from '../access/denied.ts';
 import { Admission } from './admission.ts';
+import { alertRoutes } from './alert-routes.ts';
+import { alertRuleRoutes } from './alert-rule-routes.ts';
 import { apiKeyRoutes } from './api-key-routes.ts';
 import { type HttpContext, shuttingDown } from './context.ts';
+import { deadLetterRoutes } from './dead-letter-routes.ts';
+import { noteDenied, suspectOf } from './denied-access.ts';
 import type { HttpDeps } from './deps.ts';
 import { eventRoutes } from './event-routes.ts';
+import { eventSearchRoutes } from './event-search-routes.ts';
+import { eventShowRoutes } from './event-show-routes.ts';
+import { exportRoutes } from './export-routes.ts';
 import {
   answerOnSocket,
   problemOfError,
@@ -25,10 +33,14 @@ import { addHttpMetrics } from './metrics.ts';
 import { OPEN_API } from './open-api.ts';
 import { operateRoutes } from './operate-routes.ts';
 import { problemOf } from './problem.ts';
+import { RateGate } from './rate-gate.ts';
+import { savedSearchRoutes } from './saved-search-routes.ts';
 import { ProblemSchema } from './schemas.ts';
 import { sourceRoutes } from './source-routes.ts';
 import { tailRoutes } from './tail-routes.ts';
 import { compileValidator } from './validation.ts';
+import { viewRoutes } from './view-routes.ts';
+import { webhookRoutes } from './webhook-routes.ts';
 
 /** Builds the server; it listens when the caller says so, and `close()` ends it cleanly. */
 export function buildServer(deps: HttpDeps): FastifyInstance {
@@ -42,11 +54,15 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
       throw new Error(`the route ${method} ${url} does not say whom it serves`);
     routes.add(url, method);
   });
-  app.addHook('onRequest', (request, reply) => identify(context, request, reply));
+  const gate = new RateGate(app, context);
+  app.addHook('onRequest', (request, reply) => identify(context, gate, request, reply));
   addHttpMetrics(app, context);
-  app.setErrorHandler((error, request, reply) =>
-    sendProblem(context, request, reply, problemOfError(context, request, error)),
-  );
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOfError(context, request, error);
+    if (problem.status === 403 && request.principal !== null)
+      noteDenied(context, request, problem.code, suspectOf(request.principal));
+    return sendProblem(context, request, reply, problem);
+  });
   app.setNotFoundHandler((request, reply) =>
     sendProblem(context, request, reply, problemOfUnknownRoute(routes, request, reply)),
   );
@@ -57,6 +73,7 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
     const cut = setTimeout(() => app.server.closeAllConnections(), context.limits.closeMsMax).unref();
     app.server.once('close', () => clearTimeout(cut));
   });
+  app.addHook('onClose', () => context.denied.close());
   // Here and not in the groups: a scope that adds schemas of its own gets the framework's validator instead of ours.
   app.addSchema(ProblemSchema);
   app.addSchema(ResultsSchema);
@@ -66,6 +83,15 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
     importRoutes,
     logRoutes,
     eventRoutes,
+    eventSearchRoutes,
+    eventShowRoutes,
+    exportRoutes,
+    savedSearchRoutes,
+    alertRoutes,
+    alertRuleRoutes,
+    webhookRoutes,
+    deadLetterRoutes,
+    viewRoutes,
     sourceRoutes,
     tailRoutes,
     apiKeyRoutes,
@@ -86,7 +112,14 @@ function makeContext(deps: HttpDeps, closing: AbortSignal): HttpContext {
     pages: new Admission(limits.pagesBytesMax),
     imports: new Admission(limits.importsMax),
     tails: new Admission(limits.tailsMax),
+    exports: new Admission(limits.exportsMax),
     waits: new Admission(limits.waitsMax),
+    denied: new DeniedRecorder({
+      record: deps.recordOwn,
+      now: deps.now,
+      onFault: (error, events) =>
+        deps.logger.warn({ err: error, events }, 'refused access was not recorded; it is counted'),
+    }),
     stopping: deps.stopping === undefined ? closing : AbortSignal.any([deps.stopping, closing]),
   };
 }
@@ -98,6 +131,7 @@ function makeApp(context: HttpContext): FastifyInstance {
     logger: false,
     genReqId: () => deps.randomId(),
     bodyLimit: SMALL_BODY_BYTES_MAX,
+    trustProxy: deps.trustedProxies === undefined ? false : [...deps.trustedProxies],
     routerOptions: { maxParamLength: PARAMETER_LENGTH_MAX },
     connectionTimeout: limits.idleMsMax,
     keepAliveTimeout: limits.idleMsMax,
@@ -129,13 +163,28 @@ function answerParserError({ deps }: HttpContext, error: Error & { code?: string
 }
 
 /** First of all hooks: gives the request its id, and finds out who calls before anything else is looked at. */
-async function identify(context: HttpContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+async function identify(
+  context: HttpContext,
+  gate: RateGate,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
   reply.header('x-request-id', request.id);
   const { access } = request.routeOptions.config;
-  if (request.is404 || access === 'public' || access === undefined) return;
+  if (request.is404 || access === 'public' || access === undefined) {
+    await gate.passPublic(request, reply);
+    return;
+  }
   reply.header('cache-control', 'no-store');
   if (context.stopping.aborted) throw shuttingDown();
+  if (!(await gate.passAddress(request, reply))) return;
   const found = await authorise(context.deps.apiKeys, request.headers.authorization, access);
-  if (found.kind === 'granted') request.principal = found.principal;
-  else await sendProblem(context, request, reply, problemOf(found.code, found.detail));
+  if (found.kind === 'granted') {
+    request.principal = found.principal;
+    await gate.passCredential(request, reply);
+    return;
+  }
+  if (found.code !== 'identity-unavailable') noteDenied(context, request, found.code, found.suspect);
+  if (found.code !== 'forbidden') await gate.noteFailure(request);
+  await sendProblem(context, request, reply, problemOf(found.code, found.detail));
 }

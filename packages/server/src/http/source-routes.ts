@@ -3,6 +3,7 @@
 import { EvidentError } from '@evident/core/errors.ts';
 import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
+import { MAY } from '../access/api-keys.ts';
 import type { Principal } from '../access/authorise.ts';
 import type { HttpContext } from './context.ts';
 import type { SourceReport } from './deps.ts';
@@ -50,7 +51,7 @@ export function sourceRoutes(app: FastifyInstance, { deps }: HttpContext): void 
       ),
     },
   };
-  app.get('/v1/sources', { schema, config: { access: ['auditor', 'admin'] } }, async (request) => {
+  app.get('/v1/sources', { schema, config: { access: MAY.examine } }, async (request) => {
     // What other tenants' databases are, and how busy, is no business of a tenant's.
     if ((request.principal as Principal).tenant !== null)
       throw new EvidentError(

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { envelope, openTestServer, type TestServerOptions } from './http-fixture.ts';
+import { auditEvent, envelope, openTestServer, type TestServerOptions } from './http-fixture.ts';
 import { eventually, RawClient } from './raw-client.ts';
 
 async function open(test: TestContext, options: TestServerOptions = {}) {
   const server = await openTestServer(test, { ...options, limits: { tailPollMs: 10, ...options.limits } });
   const { port } = await server.listen();
-  const tail = async (as: string, lastEventId?: string) => {
+  const tail = async (as: string, lastEventId?: string, query = '') => {
     const client = new RawClient(port);
     test.after(() => client.abort());
     const resume = lastEventId === undefined ? '' : `last-event-id: ${lastEventId}\r\n`;
     await client.send(
-      `GET /v1/logs/audit/tail HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${server.keys[as]}\r\n${resume}\r\n`,
+      `GET /v1/logs/audit/tail${query} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${server.keys[as]}\r\n${resume}\r\n`,
     );
     await client.until(/\n\n|"code"/);
     return client;
@@ -31,7 +31,7 @@ function eventsOf(received: string): Event[] {
   }));
 }
 
-describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
+describe('GET /v1/logs/{log}/tail', { timeout: 120_000 }, () => {
   it('gives each record once, from now on, and goes on where Last-Event-ID says', async (test) => {
     const { tail, append } = await open(test);
     await append([envelope()]);
@@ -79,6 +79,44 @@ describe('GET /v1/logs/{log}/tail', { timeout: 20_000 }, () => {
     await eventually(() => eventsOf(client.received).length >= 5);
     assert.deepEqual([...new Set(eventsOf(client.received).map(({ data }) => data.tenant))], ['acme']);
     assert.doesNotMatch(client.received, /"other"/);
+  });
+
+  it('gives, with a filter, what a search for it would find, as it is appended', async (test) => {
+    const { tail, append } = await open(test);
+    const client = await tail('auditor', undefined, '?actor=usr_2&result=denied&text=GEHEIM');
+    const event = (actor: string, result: string, note: string) =>
+      auditEvent(
+        { key: `acme/${actor}` },
+        {
+          actor: { id: actor, type: 'user' },
+          result,
+          details: { note },
+          ...(result === 'denied' ? { reason: 'no' } : {}),
+        },
+      );
+    const wanted = event('usr_2', 'denied', 'geheim');
+    await append([event('usr_1', 'denied', 'geheim'), event('usr_2', 'success', 'geheim')]);
+    await append([event('usr_2', 'denied', 'other'), envelope({ body: 'geheim' }), wanted]);
+    await append([event('usr_2', 'denied', 'geheim, and last')]);
+    await eventually(() => eventsOf(client.received).length >= 2);
+    assert.equal(eventsOf(client.received)[0].data.id, wanted.id);
+    assert.equal(eventsOf(client.received).length, 2);
+  });
+
+  it('is recorded before its first byte, and with its end when the client goes away', async (test) => {
+    const { tail, append, reads } = await open(test);
+    const client = await tail('auditor:acme', undefined, '?action=document.update&why=ticket');
+    assert.deepEqual(
+      reads.notes.map(({ action, reader, resource }) => [action, reader.why, resource.id]),
+      [['audit.tail.begin', 'ticket', 'audit']],
+    );
+    assert.deepEqual(reads.notes[0].details, { filter: { action: 'document.update' } });
+    await append([auditEvent(), auditEvent(), envelope()]);
+    await eventually(() => eventsOf(client.received).length >= 2);
+    client.abort();
+    await eventually(() => reads.notes.length === 2);
+    const [, end] = reads.notes;
+    assert.deepEqual([end.action, end.result, end.details.events], ['audit.tail.end', undefined, 2]);
   });
 
   it('says that it lives when nothing is new, with the id to go on from', async (test) => {

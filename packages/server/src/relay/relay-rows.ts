@@ -7,10 +7,15 @@ import type { LocalRelay, OutboxRow, RelayLog, Source } from './ports.ts';
 import { hashRow, proposeRow } from './propose-row.ts';
 import type { KnownRow, RelayState } from './state.ts';
 
+/** What became of rows of the outbox; of what the relay itself had to say nothing is counted. */
 export interface RelayReport {
+  /** The sum of the others. */
   readonly rows: number;
+  /** Rows that are in the log now and were not before. */
   readonly appended: number;
+  /** Rows that the log held already. */
   readonly repeats: number;
+  /** Rows that stand in the log as relay.rejected, now or already. */
   readonly rejected: number;
 }
 
@@ -42,11 +47,11 @@ export async function relayRows(
   extra: readonly Proposal[] = [],
 ): Promise<Source> {
   const proposals: Proposal[] = [...extra];
-  const faults: [OutboxRow, EvidentError][] = [];
+  const faults: (EvidentError | null)[] = [];
   for (const row of rows) {
     const { proposal, fault } = await proposeRow(deps.objects, row, source, next.epoch);
     proposals.push(proposal);
-    if (fault !== null) faults.push([row, fault]);
+    faults.push(fault);
   }
   if (proposals.length === 0) {
     await deps.log.moveCursor(source, next);
@@ -54,13 +59,15 @@ export async function relayRows(
   }
   const outcomes = await deps.log.relay(source, next, proposals);
   // Said after the commit: a batch that is tried again would be counted twice.
-  for (const [row, fault] of faults) deps.onRejected(row, fault);
-  const appended = outcomes.filter(({ kind }) => kind === 'appended').length;
-  deps.onRelayed({
-    rows: rows.length,
-    appended,
-    repeats: outcomes.length - appended,
-    rejected: faults.length,
-  });
+  const report = { rows: rows.length, appended: 0, repeats: 0, rejected: 0 };
+  for (const [index, row] of rows.entries()) {
+    const fault = faults[index];
+    if (fault !== null) {
+      report.rejected++;
+      deps.onRejected(row, fault);
+    } else if (outcomes[extra.length + index].kind === 'appended') report.appended++;
+    else report.repeats++;
+  }
+  deps.onRelayed(report);
   return { ...source, state: next, version: source.version + 1n };
 }

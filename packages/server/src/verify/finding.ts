@@ -20,6 +20,13 @@ export type Check =
   | 'counter'
   | 'signer'
   | 'lost'
+  | 'view-row'
+  | 'view-row-missing'
+  | 'view-row-extra'
+  | 'view-dead-letter'
+  | 'view-identity'
+  | 'view-checkpoint'
+  | 'view-definition'
   | 'storage';
 
 export interface Finding {

@@ -50,3 +50,22 @@ export interface HeadReader {
 export interface ObjectReader {
   get(tenant: string, sha256: Uint8Array): Promise<Uint8Array | null>;
 }
+
+/** A place in a log. */
+export interface LogPlace {
+  readonly log: string;
+  readonly partition: number;
+  readonly position: bigint;
+}
+
+/** Where parts of a record may stand beside the log. What they say is told, and proves nothing. */
+export interface CopyReader {
+  /** The row of the view that was made of it, in a line; null: there is none. */
+  viewRow(place: LogPlace): Promise<string | null>;
+  /** The dead letter that it became, in a line. */
+  deadLetter(place: LogPlace): Promise<string | null>;
+  /** Identities that were appended there. */
+  identities(
+    place: LogPlace,
+  ): Promise<readonly { readonly tenant: string; readonly id: string; readonly bodyHash: Uint8Array }[]>;
+}

@@ -14,9 +14,9 @@ import type { Log } from '../log/log.ts';
 import { type StoredHead, tileLog } from '../seal/ports.ts';
 import { checkObjects } from './check-objects.ts';
 import { type Check, type Finding, Findings } from './finding.ts';
+import type { PartitionReport } from './partition-scope.ts';
 import { readSafely } from './read-safely.ts';
 import { nameFindings, type VerifyDeps, type VerifyProgress, type VerifyReport } from './verify.ts';
-import type { PartitionReport } from './verify-partition.ts';
 
 export interface Span {
   readonly log: string | null;

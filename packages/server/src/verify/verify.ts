@@ -13,14 +13,9 @@ import { type LogRecord, SYSTEM_SOURCE } from '@evident/core/record.ts';
 import type { Log, PartitionHead } from '../log/log.ts';
 import { type HeadSigner, tileLog } from '../seal/ports.ts';
 import { type Finding, Findings, type Verdict } from './finding.ts';
+import type { LostRange, PartitionDeps, PartitionReport, PartitionScope } from './partition-scope.ts';
 import type { HeadRow } from './ports.ts';
-import {
-  type LostRange,
-  type PartitionDeps,
-  type PartitionReport,
-  type PartitionScope,
-  verifyPartition,
-} from './verify-partition.ts';
+import { verifyPartition } from './verify-partition.ts';
 
 export interface VerifyDeps extends PartitionDeps {
   readonly name: string;

@@ -43,13 +43,14 @@ describe('ndjson', () => {
 describe('apache', () => {
   const line = String.raw`203.0.113.9 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1234 "http://a/\"b\"" "Agent \\ \x22"`;
 
-  it('parses the combined format, with escapes, a CR, no size, and a user name with a space', () => {
+  it('parses the combined format and the common one, with escapes, a CR, no size, and a user name with a space', () => {
     for (const text of [
       line,
       `${line}\r`,
       line.replace('1234', '-'),
       line.replace('- -', '- Ann Lee'),
       line.replace('GET', '\xff'),
+      line.slice(0, line.indexOf(' "http')),
     ]) {
       assert.deepEqual(apache(text), { parsed: true }, text);
     }
@@ -64,7 +65,7 @@ describe('apache', () => {
       [line.replace('200', '20'), /status/],
       [line.replace('1234', '12k'), /referer are expected/],
       [line.slice(0, -1), /user agent that begins at byte \d+ is not complete/],
-      [line.slice(0, line.indexOf(' "http')), /referer are expected/],
+      [`${line.slice(0, line.indexOf(' "http'))} `, /referer .* not complete/],
       [`${line} 17`, /something follows/],
     ];
     for (const [text, reason] of reasons) {
@@ -75,7 +76,46 @@ describe('apache', () => {
   });
 });
 
+const describes = (format: 'k8s' | 'fhir' | 'csv', text: string) =>
+  FORMATS[format].describe(Buffer.from(text));
+
+it('knows an event of Kubernetes and of FHIR by what it says it is', () => {
+  assert.deepEqual(describes('k8s', '{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"a"}'), {
+    parsed: true,
+  });
+  assert.deepEqual(describes('fhir', '{"resourceType":"Audit\\u0045vent","id":"a"}'), { parsed: true });
+  for (const text of [
+    '{"kind":"Event"}',
+    '{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}',
+    '{}',
+    '[]',
+    '{"kind"',
+  ])
+    assert.equal(describes('k8s', text).parsed, false, text);
+  for (const text of [
+    '{"resourceType":"Patient"}',
+    '{"resourceType":["AuditEvent"]}',
+    '{"resourceType":"AuditEvent","resourceType":1}',
+  ])
+    assert.equal(describes('fhir', text).parsed, false, text);
+});
+
+it('says why a line is no record of CSV', () => {
+  assert.deepEqual(describes('csv', 'a,"b\nc"\r'), { parsed: true });
+  assert.deepEqual(describes('csv', 'a,b"'), {
+    parsed: false,
+    reason: 'field 2 holds a quote and is not quoted',
+  });
+});
+
 it('knows its formats by name and no others', () => {
-  assert.deepEqual(Object.keys(FORMATS).filter(isImportFormatName), ['cloudtrail', 'apache', 'ndjson']);
+  assert.deepEqual(Object.keys(FORMATS).filter(isImportFormatName), [
+    'cloudtrail',
+    'apache',
+    'k8s',
+    'fhir',
+    'ndjson',
+    'csv',
+  ]);
   assert.equal(isImportFormatName('toString'), false);
 });

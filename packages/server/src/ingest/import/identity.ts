@@ -4,6 +4,7 @@
  *
  *   HMAC-SHA-256(tenant secret, format ‖ 0x00 ‖ 'i' ‖ id of the format)
  *   HMAC-SHA-256(tenant secret, format ‖ 0x00 ‖ 'l' ‖ n, decimal ‖ 0x00 ‖ line)     n-th occurrence in its file, from 1
+ *   HMAC-SHA-256(tenant secret, format ‖ 0x00 ‖ 'h' ‖ n ‖ 0x00 ‖ length of heading, decimal ‖ 0x00 ‖ heading ‖ line)
  *
  * The first 16 bytes are a UUID of version 8 (RFC 9562, section 5.8), which leaves 122 keyed bits.
  */
@@ -22,17 +23,26 @@ export function nodeHmacSha256(key: Uint8Array, parts: readonly Uint8Array[]): U
 
 export type IdentityParts =
   | { readonly format: string; readonly formatId: string }
-  | { readonly format: string; readonly occurrence: number; readonly line: Uint8Array };
+  | {
+      readonly format: string;
+      readonly occurrence: number;
+      readonly line: Uint8Array;
+      /** What gives the line its meaning: equal lines under the headers of two CSV files are two things. */
+      readonly heading?: Uint8Array;
+    };
 
 const encoder = new TextEncoder();
 
 /** The id of an imported record: a lower-case UUID. */
 export function importId(hmacSha256: HmacSha256, tenantSecret: Uint8Array, parts: IdentityParts): string {
-  const message =
-    'formatId' in parts
-      ? [encoder.encode(`${parts.format}\0i${parts.formatId}`)]
-      : [encoder.encode(`${parts.format}\0l${parts.occurrence}\0`), parts.line];
-  return uuidOfVersion8(hmacSha256(tenantSecret, message));
+  return uuidOfVersion8(hmacSha256(tenantSecret, messageOf(parts)));
+}
+
+function messageOf(parts: IdentityParts): Uint8Array[] {
+  if ('formatId' in parts) return [encoder.encode(`${parts.format}\0i${parts.formatId}`)];
+  const { format, occurrence, heading, line } = parts;
+  if (heading === undefined) return [encoder.encode(`${format}\0l${occurrence}\0`), line];
+  return [encoder.encode(`${format}\0h${occurrence}\0${heading.length}\0`), heading, line];
 }
 
 function uuidOfVersion8(digest: Uint8Array): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { serialiseMeta } from '@evident/core/record.ts';
 import { nodeHmacSha256 } from './identity.ts';
 import {
   baseNameForMeta,
@@ -57,6 +58,27 @@ describe('importRecords', () => {
     assert.equal(Buffer.from(bad!.body).toString(), '{bad}');
     assert.equal(bad!.meta.unparsed, 'byte 1: a member name in double quotes is expected here');
     assert.deepEqual(batch!.items.map(isUnparsed), [false, true]);
+  });
+
+  it('gives records of CSV their header, and other ids under another header', async () => {
+    const [first] = await batchesOf('csv', 'a,b\n1,2\n1,2\n', 'x.csv');
+    const [header, one, two] = first!.items;
+    assert.deepEqual(header!.meta, { format: 'csv', line: 1, file: 'x.csv', part: 'header' });
+    assert.deepEqual(one!.meta, { format: 'csv', line: 2, file: 'x.csv', header: 'a,b' });
+    assert.equal(Buffer.from(two!.body).toString(), '1,2');
+    const [other] = await batchesOf('csv', 'a,c\n1,2\n1,2\n', 'x.csv');
+    const [again] = await batchesOf('csv', 'a,b\n1,2\n1,2\n', 'y.csv');
+    const ids = (batch: ImportBatch | undefined) => batch!.items.map((item) => item.id);
+    assert.equal(new Set([...ids(first), ...ids(other)]).size, 6);
+    assert.deepEqual(ids(again), ids(first));
+  });
+
+  it('gives facts of capture that meta can hold, whatever the file is called and its header says', async () => {
+    const header = `a,${'é'.repeat(490)},"${'""'.repeat(4)}"`;
+    const [batch] = await batchesOf('csv', `${header}\n1,2\n`, `/${'"'.repeat(255)}`);
+    const record = batch!.items[1]!;
+    assert.ok(isUnparsed(record) && record.meta.header === header);
+    assert.ok(Buffer.byteLength(serialiseMeta(record.meta)!) > 1_500);
   });
 
   it('derives the same ids in every run, and another for each repeat of a line', async () => {

@@ -132,15 +132,23 @@ function itemOf(
   const reason = described === null ? piece.broken : described.parsed ? null : described.reason;
   const parts =
     formatId === undefined
-      ? { format: format.type, occurrence: occurrences.next(piece.bytes), line: piece.bytes }
+      ? { format: format.type, occurrence: occurrences.next(piece.bytes), ...lineOf(piece) }
       : { format: format.type, formatId };
   const id = importId(dependencies.hmacSha256, dependencies.tenantSecret, parts);
-  const meta: Record<string, string | number> = { format: format.type, [format.unit]: piece.number };
+  const meta: Record<string, string | number> = {
+    ...piece.meta,
+    format: format.type,
+    [format.unit]: piece.number,
+  };
   if (file !== null) meta.file = file;
   if (formatId !== undefined) meta.format_id = formatId;
   if (reason !== null) meta.unparsed = reason.slice(0, REASON_LENGTH_MAX);
   const key = `${tenant}/${id}`;
   return { id, type: format.type, key, schema: 0, sourceSeq: String(piece.number), meta, body: piece.bytes };
+}
+
+function lineOf({ bytes, heading }: TakenPiece): { line: Uint8Array; heading?: Uint8Array } {
+  return heading === undefined ? { line: bytes } : { line: bytes, heading };
 }
 
 class BatchBuilder {

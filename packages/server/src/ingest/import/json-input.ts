@@ -10,7 +10,6 @@ export const BROKEN = -2;
 const ROOM_BYTES_MIN = 64 * 1024;
 const QUOTE = 0x22;
 const COLON = 0x3a;
-const RECORDS = new TextEncoder().encode('"Records"');
 
 export class JsonInput {
   bytes = new Uint8Array(ROOM_BYTES_MIN);
@@ -82,9 +81,9 @@ export class JsonInput {
     return value < limit ? value : WAIT;
   }
 
-  /** Whether the name at `start` is "Records". */
-  isRecords(start: number): boolean {
-    for (let i = 0; i < RECORDS.length; i++) if (this.bytes[start + i] !== RECORDS[i]) return false;
+  /** Whether the name at `start` is this one, quotes included. */
+  isNamed(start: number, name: Uint8Array): boolean {
+    for (let i = 0; i < name.length; i++) if (this.bytes[start + i] !== name[i]) return false;
     return true;
   }
 }

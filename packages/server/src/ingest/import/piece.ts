@@ -13,6 +13,10 @@ export interface TakenPiece {
   readonly bytes: Uint8Array;
   /** Why the splitter could not take these bytes as a line or an element of the format; null if it could. */
   readonly broken: string | null;
+  /** What else is recorded of it, beside its number. */
+  readonly meta?: Readonly<Record<string, string>>;
+  /** What stands once in the file and gives the bytes their meaning: part of what its id is derived from. */
+  readonly heading?: Uint8Array;
 }
 
 /** A line or element over PIECE_BYTES_MAX: it was passed over without being held in memory. */

@@ -36,12 +36,26 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
+const RECORDS = new TextEncoder().encode('"Records"');
+
 /** @param elementBytesMax a longer element is passed over and reported with its size; bytes */
-export async function* splitCloudTrail(
+export function splitCloudTrail(
   source: AsyncIterable<Uint8Array>,
   elementBytesMax = PIECE_BYTES_MAX,
 ): AsyncGenerator<Piece[]> {
-  const splitter = new CloudTrailSplitter(elementBytesMax);
+  return splitByList(source, RECORDS, elementBytesMax);
+}
+
+/**
+ * The same for every format whose envelope holds its elements in one list.
+ * @param listName the name of its member, quotes included
+ */
+export async function* splitByList(
+  source: AsyncIterable<Uint8Array>,
+  listName: Uint8Array,
+  elementBytesMax = PIECE_BYTES_MAX,
+): AsyncGenerator<Piece[]> {
+  const splitter = new ElementSplitter(elementBytesMax, listName);
   try {
     for await (const chunk of source) {
       const pieces = splitter.push(chunk);
@@ -61,8 +75,9 @@ type State = 'document' | 'members' | 'elements' | 'tail' | 'remainder' | 'passi
 /** Beside WAIT and BROKEN, instead of an offset. */
 const TOO_LONG = -3;
 
-class CloudTrailSplitter {
+class ElementSplitter {
   readonly #elementBytesMax: number;
+  readonly #listName: Uint8Array;
   readonly #input = new JsonInput();
   /** What stands before it in the input is taken. */
   #at = 0;
@@ -86,8 +101,9 @@ class CloudTrailSplitter {
   #passed = 0;
   #passedInto: State = 'document';
 
-  constructor(elementBytesMax: number) {
+  constructor(elementBytesMax: number, listName: Uint8Array) {
     this.#elementBytesMax = elementBytesMax;
+    this.#listName = listName;
   }
 
   push(chunk: Uint8Array): Piece[] {
@@ -172,7 +188,12 @@ class CloudTrailSplitter {
     let i = this.#input.skipSpace(this.#at, limit);
     if (this.#first && i < limit && this.#input.bytes[i] === CLOSE_OBJECT) return this.#eventEnds(i + 1);
     const value = this.#input.memberValue(i, limit);
-    if (value >= 0 && value < limit && this.#input.bytes[value] === OPEN_ARRAY && this.#input.isRecords(i)) {
+    if (
+      value >= 0 &&
+      value < limit &&
+      this.#input.bytes[value] === OPEN_ARRAY &&
+      this.#input.isNamed(i, this.#listName)
+    ) {
       this.#unit = -1;
       this.#at = value + 1;
       this.#recovered = false;
@@ -290,7 +311,7 @@ class CloudTrailSplitter {
       value >= 0 &&
       value < limit &&
       this.#input.bytes[value] === OPEN_ARRAY &&
-      this.#input.isRecords(this.#at)
+      this.#input.isNamed(this.#at, this.#listName)
     ) {
       this.#at = value + 1;
       this.#enter('elements', true);

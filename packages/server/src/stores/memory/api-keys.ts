@@ -30,4 +30,15 @@ export class MemoryApiKeyStore implements ApiKeyStore {
     this.#keys.set(keyId, { ...key, revokedAt: key.revokedAt ?? at });
     return true;
   }
+
+  async rotate(keyId: string, successor: ApiKey, endsAt: bigint, at: bigint): Promise<boolean> {
+    const key = this.#keys.get(keyId);
+    if (key === undefined || key.revokedAt !== null || key.rotatedTo !== null) return false;
+    if (key.expiresAt !== null && key.expiresAt <= at) return false;
+    const expiresAt = key.expiresAt !== null && key.expiresAt < endsAt ? key.expiresAt : endsAt;
+    // In one turn of the event loop, as a transaction would.
+    this.#keys.set(keyId, { ...key, expiresAt, rotatedTo: successor.keyId });
+    await this.insert(successor);
+    return true;
+  }
 }

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { encodeUtf8 } from '@evident/core/bytes.ts';
-import { type ApplicationSession, describeOutbox } from '../../../contract/outbox-contract.ts';
+import { describeOutbox } from '../../../contract/outbox-contract.ts';
+import type { ApplicationSession } from '../../../contract/outbox-under-test.ts';
 import { ApplicationDatabase } from './application-database.ts';
 import { MemoryOutbox } from './outbox.ts';
 

@@ -2,8 +2,8 @@
 
 import type pg from 'pg';
 import type { HeadMove, HeadStore, StoredHead } from '../../seal/ports.ts';
+import { ask } from './ask.ts';
 import { bytesArray, int4Array, int8Array, OID } from './binary.ts';
-import { asEvidentError } from './faults.ts';
 import type { TreeOfPartition } from './leaf-reader.ts';
 
 interface SealRow {
@@ -32,7 +32,7 @@ export class PostgresHeadStore implements HeadStore {
     const found = await this.#rows(trees);
     const missing = trees.filter((tree) => !found.has(tree));
     for (const tree of missing) {
-      await this.#query('beginning a tree', 'SELECT evident.begin_seal($1, $2)', [
+      await ask(this.#pool, 'beginning a tree', 'SELECT evident.begin_seal($1, $2)', [
         tree,
         Buffer.from(chainStarts[trees.indexOf(tree)]),
       ]);
@@ -42,7 +42,8 @@ export class PostgresHeadStore implements HeadStore {
   }
 
   async #rows(trees: number[]): Promise<Map<number, StoredHead>> {
-    const { rows } = await this.#query<SealRow>(
+    const { rows } = await ask<SealRow>(
+      this.#pool,
       'reading stored heads',
       'SELECT tree, epoch, size, root, chain, edge FROM evident.seals WHERE tree = ANY ($1)',
       [trees],
@@ -58,7 +59,7 @@ export class PostgresHeadStore implements HeadStore {
   async store(log: string, moves: readonly HeadMove[]): Promise<ReadonlySet<number>> {
     if (moves.length === 0) return new Set();
     const trees = moves.map(({ partition }) => this.#treeOf(log, partition));
-    const { rows } = await this.#query<{ tree: number }>(`storing heads of ${log}`, STORE, [
+    const { rows } = await ask<{ tree: number }>(this.#pool, `storing heads of ${log}`, STORE, [
       int4Array(trees),
       int8Array(moves.map(({ from }) => from.size)),
       bytesArray(
@@ -87,28 +88,16 @@ export class PostgresHeadStore implements HeadStore {
   }
 
   async stop(log: string, partition: number, reason: string): Promise<void> {
-    await this.#query('stopping a partition', 'SELECT evident.stop_partition($1, $2)', [
+    await ask(this.#pool, 'stopping a partition', 'SELECT evident.stop_partition($1, $2)', [
       this.#treeOf(log, partition),
       reason,
     ]);
   }
 
   async markListed(log: string, heads: readonly { partition: number; size: bigint }[]): Promise<void> {
-    await this.#query('marking listed heads', 'SELECT evident.mark_listed($1, $2)', [
+    await ask(this.#pool, 'marking listed heads', 'SELECT evident.mark_listed($1, $2)', [
       heads.map(({ partition }) => this.#treeOf(log, partition)),
       heads.map(({ size }) => size.toString()),
     ]);
-  }
-
-  async #query<Row extends pg.QueryResultRow>(
-    what: string,
-    text: string,
-    values: unknown[],
-  ): Promise<pg.QueryResult<Row>> {
-    try {
-      return await this.#pool.query<Row>(text, values);
-    } catch (error) {
-      throw asEvidentError(error, what, false);
-    }
   }
 }

@@ -2,7 +2,7 @@
 
 import type pg from 'pg';
 import type { IdentityPlace, IdentityReader, SoughtIdentity } from '../../http/deps.ts';
-import { asEvidentError } from './faults.ts';
+import { ask } from './ask.ts';
 import type { PostgresLog } from './log.ts';
 
 /** Each probe is one look into the primary key; a batch is one statement. */
@@ -54,10 +54,7 @@ export class PostgresIdentityReader implements IdentityReader {
       sought.map(({ tenant }) => tenant),
       sought.map(({ id }) => id),
     ];
-    try {
-      return (await this.#pool.query<FoundRow>({ ...FIND, values: columns })).rows;
-    } catch (error) {
-      throw asEvidentError(error, `looking for ${sought.length} identities`, false);
-    }
+    const what = `looking for ${sought.length} identities`;
+    return (await ask<FoundRow>(this.#pool, what, FIND, columns)).rows;
   }
 }

@@ -17,6 +17,7 @@ import {
 } from '../../log/log.ts';
 import type { Pending, Settled } from './append-call.ts';
 import type { Appender } from './appender.ts';
+import { ask } from './ask.ts';
 import { asEvidentError } from './faults.ts';
 import { copyRows, rowsQuery } from './record-rows.ts';
 
@@ -130,9 +131,16 @@ export class PostgresLog implements Log {
     const bounded = Math.min(limit, READ_RECORDS_MAX);
     return this.#withClient(`reading ${this.name}/${partition} from ${from}`, async (client) => {
       const records: LogRecord[] = [];
-      await copyRows(client, rowsQuery(tree, from, POSITION_END, bounded), (row) => {
-        records.push(recordOf(this.name, partition, row));
-      });
+      const take = (query: string) =>
+        copyRows(client, query, (row) => {
+          records.push(recordOf(this.name, partition, row));
+        });
+      // Bounded above: PostgreSQL may fetch and sort all that stands behind `from`, whatever LIMIT says (98 ms for
+      // 1,000 of 40,000 rows, 2026-11-21). Positions are gapless but where some were lost: then the rest lies behind.
+      const end = from + BigInt(bounded);
+      await take(rowsQuery(tree, from, end, bounded));
+      const missing = bounded - records.length;
+      if (missing > 0) await take(rowsQuery(tree, end, POSITION_END, missing));
       return records;
     });
   }
@@ -153,7 +161,8 @@ export class PostgresLog implements Log {
   }
 
   async heads(): Promise<PartitionHead[]> {
-    const { rows } = await this.#query<HeadRow>(
+    const { rows } = await ask<HeadRow>(
+      this.#deps.pool,
       `reading the heads of ${this.name}`,
       `SELECT partition, first_position, next_position, stopped,
               (extract(epoch FROM last_appended_at) * 1000000)::bigint AS last_us
@@ -193,7 +202,8 @@ export class PostgresLog implements Log {
   }
 
   async closeHours(): Promise<number> {
-    const { rows } = await this.#query<{ closed: number }>(
+    const { rows } = await ask<{ closed: number }>(
+      this.#deps.pool,
       `closing hours of ${this.name}`,
       'SELECT evident.close_hours($1) AS closed',
       [this.trees],
@@ -251,18 +261,6 @@ export class PostgresLog implements Log {
         cause: error,
         context: { log: this.name, partition },
       });
-    }
-  }
-
-  async #query<Row extends pg.QueryResultRow>(
-    what: string,
-    text: string,
-    values: unknown[],
-  ): Promise<pg.QueryResult<Row>> {
-    try {
-      return await this.#deps.pool.query<Row>(text, values);
-    } catch (error) {
-      throw asEvidentError(error, what, false);
     }
   }
 

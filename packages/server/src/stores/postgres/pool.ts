@@ -2,16 +2,18 @@ import pg from 'pg';
 
 /**
  * A pool whose connections act as `role`: the server's own has neither INSERT nor UPDATE nor DELETE on what is
- * recorded (design §8).
+ * recorded (design §8), and sees rows of the tenant that is set alone. `tenant: '*'`, for stages, is all of them; without
+ * it a connection sees none before a transaction sets one.
  */
 export function openPool(
   connection: pg.ClientConfig,
-  options: { role: string | null; max: number },
+  options: { role: string | null; max: number; tenant?: '*' },
 ): pg.Pool {
+  const tenant = options.tenant === undefined ? '' : ` -c evident.tenant=${options.tenant}`;
   const pool = new pg.Pool({
     ...connection,
     max: options.max,
-    ...(options.role === null ? {} : { options: `-c role=${options.role}` }),
+    ...(options.role === null ? {} : { options: `-c role=${options.role}${tenant}` }),
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,

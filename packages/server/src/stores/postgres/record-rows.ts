@@ -2,7 +2,7 @@
 
 import { BODY_FORMS, type BodyForm, type LeafSource } from '@evident/core/leaf.ts';
 import type pg from 'pg';
-import { copyBinary, fieldPlaces, POSTGRES_EPOCH_US, readInt8 } from './copy-binary.ts';
+import { copyBinary, type FieldPlaces, fieldPlaces, POSTGRES_EPOCH_US, readInt8 } from './copy-binary.ts';
 
 /** The columns, in the order in which `parseRow` expects them. */
 const COLUMNS = [
@@ -31,9 +31,32 @@ export function rowsQuery(tree: number, from: bigint, to: bigint, limit: number)
 
 const FIELDS = fieldPlaces(COLUMNS.length);
 
+/** With the tree behind them, for rows of several. */
+const FIELDS_AND_TREE = fieldPlaces(COLUMNS.length + 1);
+
+/**
+ * Query for rows of several trees in one go, tree by tree, each from its own position on.
+ *
+ * @param span positions that are looked at; null: all. Without it PostgreSQL, which knows little of a table that grows,
+ *   fetches and sorts all that follows to give the first rows (98 ms instead of 2 for 1,000 of 40,000 rows, 2026-11-21)
+ */
+export function treeRowsQuery(
+  from: readonly { readonly tree: number; readonly position: bigint }[],
+  limit: number,
+  span: number | null,
+): string {
+  if (!Number.isSafeInteger(limit)) throw new RangeError('limit is an integer');
+  const parts = from.map(({ tree, position }) => {
+    if (!Number.isSafeInteger(tree)) throw new RangeError('a tree is an integer');
+    const end = span === null ? '' : ` AND position < ${position + BigInt(span)}`;
+    return `(SELECT ${COLUMNS.join(', ')}, tree FROM evident.records WHERE tree = ${tree} AND position >= ${position}${end} ORDER BY position LIMIT ${limit})`;
+  });
+  return `COPY (${parts.join(' UNION ALL ')}) TO STDOUT (FORMAT binary)`;
+}
+
 /** Where the fields of `row` lie. */
-function placeRow(bytes: Uint8Array, view: DataView, row: LeafSource): void {
-  const { places, lengths } = FIELDS;
+function placeRow(bytes: Uint8Array, view: DataView, row: LeafSource, fields: FieldPlaces): void {
+  const { places, lengths } = fields;
   row.bytes = bytes;
   row.position = readInt8(view, places[0]);
   row.appendedAt = readInt8(view, places[1]) + POSTGRES_EPOCH_US;
@@ -95,7 +118,21 @@ export async function copyRows(
 ): Promise<void> {
   const row = emptyRow();
   await copyBinary(client, query, FIELDS, (bytes, view) => {
-    placeRow(bytes, view, row);
+    placeRow(bytes, view, row, FIELDS);
     onRow(row);
+  });
+}
+
+/** As `copyRows`, for a query of `treeRowsQuery`. */
+export async function copyTreeRows(
+  client: pg.ClientBase,
+  query: string,
+  onRow: (tree: number, row: LeafSource) => void,
+): Promise<void> {
+  const row = emptyRow();
+  const tree = FIELDS_AND_TREE.places;
+  await copyBinary(client, query, FIELDS_AND_TREE, (bytes, view) => {
+    placeRow(bytes, view, row, FIELDS_AND_TREE);
+    onRow(view.getInt32(tree[COLUMNS.length]), row);
   });
 }

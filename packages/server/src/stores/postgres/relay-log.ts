@@ -6,6 +6,7 @@ import type { Outcome, Proposal } from '../../log/log.ts';
 import type { LocalRelay, ReadBounds, RelayLog, Source } from '../../relay/ports.ts';
 import { parseState, type RelayState, serialiseState } from '../../relay/state.ts';
 import { encodeAppend, settleAppend } from './append-call.ts';
+import { ask } from './ask.ts';
 import { asEvidentError, classifyFault } from './faults.ts';
 import type { PostgresLog } from './log.ts';
 
@@ -63,7 +64,8 @@ export class PostgresRelayLog implements RelayLog {
   }
 
   async readSource(name: string): Promise<Source | null> {
-    const { rows } = await this.#query<SourceRow>(
+    const { rows } = await ask<SourceRow>(
+      this.#deps.pool,
       `reading the source ${name}`,
       `${SOURCES} WHERE s.source = $1`,
       [name],
@@ -72,7 +74,12 @@ export class PostgresRelayLog implements RelayLog {
   }
 
   async listSources(): Promise<Source[]> {
-    const { rows } = await this.#query<SourceRow>('reading the sources', `${SOURCES} ORDER BY s.source`, []);
+    const { rows } = await ask<SourceRow>(
+      this.#deps.pool,
+      'reading the sources',
+      `${SOURCES} ORDER BY s.source`,
+      [],
+    );
     return rows.map(sourceOf);
   }
 
@@ -133,7 +140,8 @@ export class PostgresRelayLog implements RelayLog {
   async progress(name: string): Promise<{ sealed: readonly bigint[]; next: readonly bigint[] }> {
     const log = this.#deps.logs.get(name);
     if (log === undefined) throw new EvidentError('log-unknown', `there is no log ${name}`);
-    const { rows } = await this.#query<{ next_position: string; sealed: string }>(
+    const { rows } = await ask<{ next_position: string; sealed: string }>(
+      this.#deps.pool,
       `reading how far ${name} is sealed`,
       `SELECT p.next_position, coalesce(s.size, 0) AS sealed
          FROM evident.partitions p LEFT JOIN evident.seals s USING (tree)
@@ -168,18 +176,6 @@ export class PostgresRelayLog implements RelayLog {
     } catch (error) {
       client.release(error as Error);
       throw asEvidentError(error, `claiming the source ${name}`, false);
-    }
-  }
-
-  async #query<Row extends pg.QueryResultRow>(
-    what: string,
-    text: string,
-    values: unknown[],
-  ): Promise<pg.QueryResult<Row>> {
-    try {
-      return await this.#deps.pool.query<Row>(text, values);
-    } catch (error) {
-      throw asEvidentError(error, what, false);
     }
   }
 }
