@@ -160,6 +160,11 @@ export class Projections {
     ];
   }
 
+  /** Why the breaker is open; null: it is closed. */
+  get breaker(): string | null {
+    return this.#breaker;
+  }
+
   /** Goes on after the breaker opened. @param allowance dead letters that were looked at, and are passed uncounted */
   resetBreaker(allowance: number): void {
     this.#tell({ kind: 'reset', allowance });

@@ -21,6 +21,7 @@ import type { Config } from './config.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { buildServer } from './http/server.ts';
 import { readMappings, registryOf } from './mapping-files.ts';
+import { HOT_VIEW } from './project/projection.ts';
 import { viewStatuses } from './project/view-status.ts';
 import { Projections } from './projections.ts';
 import { queryDepsOf } from './queries.ts';
@@ -94,7 +95,7 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   alerting?.start();
   for (const found of breaks) onBreak(found);
   const http = config.roles.includes('api')
-    ? await openDoors(config, storage, relays, metrics, logger, stopping.signal)
+    ? await openDoors(config, storage, { relays, projections }, metrics, logger, stopping.signal)
     : null;
   const url =
     http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
@@ -190,15 +191,21 @@ function makeSealLoop(
   );
 }
 
+/** What of the path of a record runs in this process, by its roles. */
+interface Readers {
+  readonly relays: Relays | null;
+  readonly projections: Projections | null;
+}
+
 async function openDoors(
   config: Config,
   storage: Storage,
-  relays: Relays | null,
+  readers: Readers,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
 ): Promise<FastifyInstance> {
-  const server = buildServer(httpDepsOf(config, storage, relays, metrics, logger, stopping));
+  const server = buildServer(httpDepsOf(config, storage, readers, metrics, logger, stopping));
   await server.listen({ host: config.host, port: config.port });
   return server;
 }
@@ -206,7 +213,7 @@ async function openDoors(
 function httpDepsOf(
   config: Config,
   storage: Storage,
-  relays: Relays | null,
+  { relays, projections }: Readers,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
@@ -240,6 +247,14 @@ function httpDepsOf(
     mappers: registry,
     deadLetters: views.letters,
     viewStatuses: (tenant) => viewStatuses(statusDeps, tenant, false),
+    breaker:
+      projections === null
+        ? null
+        : {
+            view: HOT_VIEW,
+            reason: () => projections.breaker,
+            reset: (allowance) => projections.resetBreaker(allowance),
+          },
     sources: async () => (await relays?.reports()) ?? [],
     metrics,
     ready: async () => {

@@ -3,8 +3,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandDeps } from './command-deps.ts';
 import { runDlqList, runDlqReplay, runDlqResolve, runDlqShow } from './dead-letters.ts';
-import { type Options, type Run, withStorage } from './options.ts';
-import { runDiff, runPromote, runRebuild } from './views.ts';
+import { type Options, type Run, withData, withServer, withStorage } from './options.ts';
+import { runDiff, runPromote, runRebuild, runResetBreaker } from './views.ts';
 
 export function addViewCommands(deps: CommandDeps, program: Command, run: Run): void {
   addDeadLetterCommands(deps, program, run);
@@ -87,6 +87,21 @@ function addRebuildCommands(deps: CommandDeps, program: Command, run: Run): void
       .command('diff <view>')
       .description('what is built against what is shown; exit code 0 equal, 1 not'),
   ).action(run((input, output, _options, [view]) => runDiff(deps, input, view, output)));
+  withServer(
+    withData(
+      program
+        .command('reset-breaker <view>')
+        .description('let a view of the running server go on that stands still'),
+    ),
+  )
+    .requiredOption('--reason <text>', 'why; it is recorded')
+    .addOption(allow())
+    .action(
+      run((input, output, { url, keyFile, allow, reason }, [view]) => {
+        const options = { url, keyFile, allow: Number(allow), reason: reason as string };
+        return runResetBreaker(deps, input, view, options, output);
+      }),
+    );
   withStorage(program.command('promote <view>').description('show what was built'))
     .addOption(allow())
     .action(

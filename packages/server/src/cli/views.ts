@@ -11,6 +11,8 @@ import { showPlace } from '../project/view-snapshot.ts';
 import type { ViewStatus } from '../project/view-status.ts';
 import { type CommandDeps, EXIT, OPERATOR, type OpenedData } from './command-deps.ts';
 import { type Output, ProgressBar } from './output.ts';
+import { requestServer } from './request.ts';
+import { requireTarget, type TargetOptions } from './target.ts';
 
 export interface BuildOptions {
   readonly anew: boolean;
@@ -54,6 +56,27 @@ async function countRecords({ logs }: OpenedData): Promise<number> {
     if (log.name !== 'heads' && log.name !== 'windows')
       for (const { next } of await log.heads()) records += next;
   return Number(records);
+}
+
+/** Tells the running server that what failed was looked at. */
+export async function runResetBreaker(
+  deps: CommandDeps,
+  input: ConfigInput,
+  view: string,
+  options: TargetOptions & { readonly allow: number; readonly reason: string },
+  output: Output,
+): Promise<number> {
+  const server = await requireTarget(deps, input, options);
+  const { allow, reason } = options;
+  const answer = await requestServer(server, `/v1/views/${encodeURIComponent(view)}/reset-breaker`, {
+    method: 'POST',
+    type: 'application/json',
+    body: JSON.stringify({ allow, reason }),
+  });
+  const { was_open } = (await answer.json()) as { was_open: boolean };
+  output.result({ view, was_open });
+  output.line(was_open ? `${view} goes on` : `${view} was not standing still`);
+  return EXIT.success;
 }
 
 export function runRebuild(

@@ -11,9 +11,14 @@ export interface Ticket {
   release(): void;
 }
 
+/** How much of a bound one tenant may hold: what is left is room for the others. */
+const TENANT_SHARE = 0.75;
+
 export class Admission {
   readonly #bytesMax: number;
   readonly #waitingBytes: () => number;
+  /** What each tenant holds that was named; as many as there are requests at most. */
+  readonly #held = new Map<string, number>();
   #bytes = 0;
 
   /** @param waitingBytes what others hold of the same bound */
@@ -27,18 +32,31 @@ export class Admission {
     return this.#bytes;
   }
 
-  /** @returns null when there is no room. One alone is always admitted, or a bound set too low would refuse it for ever. */
-  admit(bytes: number): Ticket | null {
+  /**
+   * @param tenant who is to leave room for others; null: nobody
+   * @returns null when there is no room. One alone is always admitted, or a bound set too low would refuse it for ever.
+   */
+  admit(bytes: number, tenant: string | null = null): Ticket | null {
     const held = this.#bytes + this.#waitingBytes();
     if (held > 0 && held + bytes > this.#bytesMax) return null;
+    const own = tenant === null ? 0 : (this.#held.get(tenant) ?? 0);
+    if (own > 0 && own + bytes > Math.ceil(this.#bytesMax * TENANT_SHARE)) return null;
     this.#bytes += bytes;
+    if (tenant !== null) this.#held.set(tenant, own + bytes);
     let mine = bytes;
     const shrink = (to: number) => {
       if (to >= mine) return;
       this.#bytes -= mine - to;
+      if (tenant !== null) this.#giveBack(tenant, mine - to);
       mine = to;
     };
     return { shrink, release: () => shrink(0) };
+  }
+
+  #giveBack(tenant: string, bytes: number): void {
+    const left = (this.#held.get(tenant) ?? 0) - bytes;
+    if (left > 0) this.#held.set(tenant, left);
+    else this.#held.delete(tenant);
   }
 }
 

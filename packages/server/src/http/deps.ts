@@ -88,6 +88,15 @@ interface HttpLogger {
   error(fields: object, message: string): void;
 }
 
+/** What stops a view when too many records fail in a row. */
+export interface ViewBreaker {
+  readonly view: string;
+  /** Why it is open; null: it is closed. */
+  readonly reason: () => string | null;
+  /** @param allowance dead letters that were looked at, and are passed uncounted */
+  readonly reset: (allowance: number) => void;
+}
+
 export interface HttpDeps {
   /** Every log of this server by name, `heads` and `windows` among them. May grow while the server runs. */
   readonly logs: ReadonlyMap<string, Log>;
@@ -116,6 +125,8 @@ export interface HttpDeps {
   readonly deadLetters: DeadLetterDeps;
   /** Views, with the open dead letters of a tenant, or of all. */
   readonly viewStatuses: (tenant: string | null) => Promise<readonly ViewStatus[]>;
+  /** The view that this process feeds; null where another process does, or none. */
+  readonly breaker: ViewBreaker | null;
   /** Every registered source. */
   readonly sources: () => Promise<readonly SourceReport[]>;
   /** Answers `GET /metrics`; the server adds its own metrics, so one server a registry. */

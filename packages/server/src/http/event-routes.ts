@@ -79,9 +79,11 @@ export function eventRoutes(app: FastifyInstance, context: HttpContext): void {
       const log = findLog(context, request.params.log).name;
       const tenant = tenantOf(request.principal as Principal, named);
       const id = checkId(request.params.id);
-      const ticket = waits.admit(1);
+      const ticket = waits.admit(1, tenant);
       if (ticket === null)
-        throw overloaded(`${limits.waitsMax} requests wait for events; that is the limit.`);
+        throw overloaded(
+          `At most ${limits.waitsMax} requests wait for events at once, three quarters of them of one tenant.`,
+        );
       new Hold(ticket, reply.raw);
       const signal = AbortSignal.any([context.stopping, goneSignal(reply)]);
       const place = await watch.find({ log, tenant, id }, waitMs, signal).catch((error: unknown) => {

@@ -3,6 +3,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import Type, { type Static } from 'typebox';
+import type { Principal } from '../access/authorise.ts';
 import { EXPORT_FORMATS, EXPORT_MEDIA_TYPES, exportEvents } from '../query/export.ts';
 import { Hold } from './admission.ts';
 import { type HttpContext, overloaded, shuttingDown } from './context.ts';
@@ -40,9 +41,11 @@ export function exportRoutes(app: FastifyInstance, context: HttpContext): void {
     { schema: SCHEMA, ...READ_ROUTE },
     async (request, reply) => {
       const { format, why, ...given } = request.query;
-      const ticket = context.exports.admit(1);
+      const ticket = context.exports.admit(1, (request.principal as Principal).tenant);
       if (ticket === null)
-        throw overloaded(`${context.limits.exportsMax} exports run already; that is the limit.`);
+        throw overloaded(
+          `At most ${context.limits.exportsMax} exports run at once, three quarters of them of one tenant.`,
+        );
       new Hold(ticket, reply.raw);
       const reader = readerOf(request, why);
       const filter = await filterOf(context, reader, given);

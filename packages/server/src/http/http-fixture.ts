@@ -42,6 +42,8 @@ export interface TestServer {
   readonly project: () => Promise<void>;
   /** The view whose dead letters the routes handle; its mapper refuses bodies that hold "faulty". */
   readonly letters: MemoryDeadLetters;
+  /** The breaker of that view: why it is open, and what it was reset with. */
+  readonly breaker: { reason: string | null; readonly resets: number[] };
   /** Keys by role and tenant: `writer:acme`, `auditor:acme`, `auditor`, … `admin`, `writer:other`. */
   readonly keys: Readonly<Record<string, string>>;
   /** Sends a request as one of the keys (null: without credential) and checks the answer against the document. */
@@ -117,6 +119,7 @@ export async function openTestServer(
     reads,
     project,
     letters: parts.letters,
+    breaker: parts.breaker,
     alerts: parts.deps.alerts,
     keys,
     send,
@@ -129,7 +132,7 @@ export async function openTestServer(
 interface Parts
   extends Pick<
     TestServer,
-    'states' | 'access' | 'objects' | 'logged' | 'recorded' | 'reads' | 'project' | 'letters'
+    'states' | 'access' | 'objects' | 'logged' | 'recorded' | 'reads' | 'project' | 'letters' | 'breaker'
   > {
   readonly deps: HttpDeps;
 }
@@ -158,11 +161,17 @@ function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | nu
     get: async (tenant: string, sha256: Uint8Array) =>
       objects.get(`${tenant}/${Buffer.from(sha256).toString('hex')}`) ?? null,
   };
+  const breaker: TestServer['breaker'] = { reason: null, resets: [] };
   const letters = openMemoryDeadLetters(logs, bodies, () => now);
   const deps: HttpDeps = {
     logs,
     deadLetters: letters.deadLetters,
     viewStatuses: letters.viewStatuses,
+    breaker: {
+      view: 'hot',
+      reason: () => breaker.reason,
+      reset: (allowance) => breaker.resets.push(allowance),
+    },
     objects: {
       put: async (tenant, sha256, body) =>
         void objects.set(`${tenant}/${Buffer.from(sha256).toString('hex')}`, body),
@@ -194,7 +203,7 @@ function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | nu
     limits: { closeMsMax: 200 },
   };
   const { reads, project } = query;
-  return { states, access, objects, logged, recorded, reads, project, letters, deps };
+  return { states, access, objects, logged, recorded, reads, project, letters, breaker, deps };
 }
 
 function makeAlerts(recorded: OwnEvent[]): HttpDeps['alerts'] {

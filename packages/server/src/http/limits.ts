@@ -1,4 +1,7 @@
-/** Named bounds of the HTTP server. All are safe to change on a live log. */
+/**
+ * Named bounds of the HTTP server. All are safe to change on a live log. Of pages, exports, tails and waits the
+ * credentials of one tenant get three quarters at most, so that no tenant can keep all others from reading.
+ */
 
 export interface HttpLimits {
   /** Largest body of an ingest request, bytes: one body of 16 MiB and its envelope fit. */

@@ -131,7 +131,8 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
       const log = findLog(context, request.params.log);
       const partition = findPartition(log, request.params.partition);
       // Twice: what is being read, and the page it becomes.
-      const ticket = pages.admit(2 * limits.pageBytesMax);
+      const { tenant } = request.principal as Principal;
+      const ticket = pages.admit(2 * limits.pageBytesMax, tenant);
       if (ticket === null)
         throw overloaded(
           `The server makes pages of ${pages.bytes} bytes; the limit is ${limits.pagesBytesMax}.`,
@@ -141,7 +142,6 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
       hold.begin();
       try {
         const { from, limit = limits.pageRecordsMax, why } = request.query;
-        const { tenant } = request.principal as Principal;
         const page = await pageFrom(log, { partition, limit, tenant }, from, limits);
         ticket.shrink(page.bytes.length);
         if (page.records > 0 && !RESERVED_LOGS.includes(log.name))

@@ -94,6 +94,11 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     RESOLVERS,
   ]),
   ['GET /v1/views', () => ({ url: '/v1/views' }), READERS],
+  [
+    'POST /v1/views/:view/reset-breaker',
+    () => ({ url: '/v1/views/hot/reset-breaker', headers: JSON_TYPE, payload: '{"reason":"a test"}' }),
+    ADMINS.filter((who) => !who.includes(':')),
+  ],
   ['GET /v1/sources', () => ({ url: '/v1/sources' }), EXAMINERS.filter((who) => !who.includes(':'))],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],
   [

@@ -9,6 +9,7 @@ import { type LogRecord, RESERVED_LOGS } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { MAY } from '../access/api-keys.ts';
+import type { Principal } from '../access/authorise.ts';
 import type { Log, PartitionHead } from '../log/log.ts';
 import type { EventFilter } from '../query/filter.ts';
 import { recordTest } from '../query/follow.ts';
@@ -56,8 +57,11 @@ export function tailRoutes(app: FastifyInstance, context: HttpContext): void {
     { schema: SCHEMA, exposeHeadRoute: false, config: { access: MAY.investigate } },
     async (request, reply) => {
       const log = findLog(context, request.params.log);
-      const ticket = context.tails.admit(1);
-      if (ticket === null) throw overloaded(`${context.limits.tailsMax} tails are open; that is the limit.`);
+      const ticket = context.tails.admit(1, (request.principal as Principal).tenant);
+      if (ticket === null)
+        throw overloaded(
+          `At most ${context.limits.tailsMax} tails are open at once, three quarters of them of one tenant.`,
+        );
       new Hold(ticket, reply.raw);
       const { why, ...members } = request.query;
       const reader = readerOf(request, why);

@@ -18,7 +18,15 @@ const WRITABLE: Readonly<Record<string, readonly string[]>> = {
   inception: ['INSERT'],
 };
 /** Called by functions of the owner alone. */
-const INTERNAL = ['add_child', 'make_room', 'put_hour', 'settle_repeats', 'count_slots'];
+const INTERNAL = [
+  'add_child',
+  'make_room',
+  'put_hour',
+  'settle_repeats',
+  'count_slots',
+  'relay_own_outbox',
+  'recover_unsealed',
+];
 
 let database: TestDatabase;
 const clients: pg.Client[] = [];
