@@ -1,5 +1,6 @@
 /** The port `EventView` on PostgreSQL: the hot view under row-level security. */
 
+import { EvidentError } from '@evident/core/errors.ts';
 import type { LogRecord } from '@evident/core/record.ts';
 import { isTenant, SYSTEM_TENANT } from '@evident/core/record.ts';
 import { instantText } from '@evident/core/shapes/instant.ts';
@@ -240,7 +241,14 @@ export class PostgresEventView implements EventView {
   /** Indexes begin with the tenant: a reader of all asks for each by name. */
   async #tenants(query: ViewQuery, tenant: string | null): Promise<readonly string[]> {
     if (tenant !== null) return [tenant];
-    const rows = await query.run<{ tenant: string }>(tenantsOf(query.generation, TENANTS_MAX));
+    const rows = await query.run<{ tenant: string }>(tenantsOf(query.generation, TENANTS_MAX + 1));
+    // Leaving some out would be an answer that looks complete and is not.
+    if (rows.length > TENANTS_MAX)
+      throw new EvidentError(
+        'field-invalid',
+        `tenant: the view holds more than ${TENANTS_MAX} tenants; a search goes through one of them by name`,
+        { context: { field: 'tenant' } },
+      );
     return rows.map((row) => row.tenant);
   }
 
