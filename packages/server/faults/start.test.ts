@@ -117,6 +117,18 @@ describe('a data directory from its first start on', () => {
     assert.ok(existsSync(join(server.dataDir, 'server.json')));
   });
 
+  it('ends a start whose port is taken, names it, and leaves nothing running', async (t) => {
+    const other = makeServer(t);
+    const port = new URL(server.url).port;
+    const done = await runCommand(['start', '--data', other.dataDir, '--port', port, '--json']);
+    assertExit(done, 64);
+    const refusal = done.stderr.trim().split('\n').at(-1) as string;
+    assert.partialDeepStrictEqual(JSON.parse(refusal), { code: 'usage-invalid' });
+    assert.ok(refusal.includes(`port ${port} of 127.0.0.1: another program listens there`), refusal);
+    assert.equal(other.engineCount, 0);
+    assert.doesNotMatch(done.stderr, /Cannot use a pool/);
+  });
+
   it('imports, shows and verifies beside the server', async () => {
     const done = await runJson(['import', 'apache', file, '--tenant', 'acme', ...data]);
     assert.partialDeepStrictEqual(done, { files: 1, counts: { taken: LINES, repeated: 0 }, failed: [] });
@@ -247,6 +259,19 @@ it('leaves no PostgreSQL when it is stopped while it starts', async (t) => {
   await until('PostgreSQL is gone', () => server.engineCount === 0, 15_000);
   await server.start();
   assert.equal((await server.stop()).code, 0);
+});
+
+it('tells a tail that the server ended it', async (t) => {
+  const server = makeServer(t);
+  await server.start();
+  const tail = runCommand(['tail', '--json', '--data', server.dataDir]);
+  await until('a tail is open', async () =>
+    /^evident_http_tails 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()),
+  );
+  await server.stop();
+  const done = await tail;
+  assertExit(done, 70);
+  assert.match(done.stderr, /"code":"log-unavailable".*ended the stream/);
 });
 
 it('removes the address that a killed server left before it serves', async (t) => {

@@ -3,6 +3,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { EvidentError } from '@evident/core/errors.ts';
 import { formatInstant } from '@evident/core/leaf.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
 import type { FastifyInstance } from 'fastify';
@@ -94,21 +95,34 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   keeper?.start();
   alerting?.start();
   for (const found of breaks) onBreak(found);
-  const http = config.roles.includes('api')
-    ? await openDoors(config, storage, { relays, projections }, metrics, logger, stopping.signal)
-    : null;
-  const url =
-    http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
-  const keyFile = await writeOwnerFiles(storage, url);
-  return {
-    url,
-    storage,
-    keyFile,
-    breaks,
-    vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
-    stop: () =>
-      stopServer({ storage, http, relays, projections, keeper, alerting, sealing, stopping, logger }),
-  };
+  const parts: Parts = { http: null, relays, projections, keeper, alerting, sealing, stopping };
+  try {
+    if (config.roles.includes('api'))
+      parts.http = await openDoors(
+        config,
+        storage,
+        { relays, projections },
+        metrics,
+        logger,
+        stopping.signal,
+      );
+    const { http } = parts;
+    const url =
+      http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
+    const keyFile = await writeOwnerFiles(storage, url);
+    return {
+      url,
+      storage,
+      keyFile,
+      breaks,
+      vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
+      stop: () => stopServer(storage, parts, logger),
+    };
+  } catch (error) {
+    // Whoever reads the log goes on by itself, and would keep the process.
+    await stopParts(parts);
+    throw error;
+  }
 }
 
 function storeConditions({ pool }: Storage, logger: Logger): OnRelayAlert {
@@ -191,11 +205,7 @@ function makeSealLoop(
   );
 }
 
-/** What of the path of a record runs in this process, by its roles. */
-interface Readers {
-  readonly relays: Relays | null;
-  readonly projections: Projections | null;
-}
+type Readers = Pick<Parts, 'relays' | 'projections'>;
 
 async function openDoors(
   config: Config,
@@ -206,7 +216,19 @@ async function openDoors(
   stopping: AbortSignal,
 ): Promise<FastifyInstance> {
   const server = buildServer(httpDepsOf(config, storage, readers, metrics, logger, stopping));
-  await server.listen({ host: config.host, port: config.port });
+  const { host, port } = config;
+  try {
+    await server.listen({ host, port });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error;
+    const why = code === 'EADDRINUSE' ? 'another program listens there' : (error as Error).message;
+    throw new EvidentError(
+      'usage-invalid',
+      `port ${port} of ${host}: ${why}; choose another with --port (0: any that is free)`,
+      { cause: error, context: { field: 'port' } },
+    );
+  }
   return server;
 }
 
@@ -338,35 +360,19 @@ async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
   return keyFile;
 }
 
-interface Stopping {
-  storage: Storage;
+/** What runs in this process, by its roles. */
+interface Parts {
   http: FastifyInstance | null;
-  relays: Relays | null;
-  projections: Projections | null;
-  keeper: ViewKeeper | null;
-  alerting: Alerting | null;
-  sealing: SealLoop | null;
-  stopping: AbortController;
-  logger: Logger;
+  readonly relays: Relays | null;
+  readonly projections: Projections | null;
+  readonly keeper: ViewKeeper | null;
+  readonly alerting: Alerting | null;
+  readonly sealing: SealLoop | null;
+  readonly stopping: AbortController;
 }
 
-/** Ends cleanly within a bound: doors, relays, views, what waits, a last sealing round, PostgreSQL. */
-async function stopServer({
-  storage,
-  http,
-  relays,
-  projections,
-  keeper,
-  alerting,
-  sealing,
-  stopping,
-  logger,
-}: Stopping): Promise<void> {
-  const late = setTimeout(() => {
-    logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
-    process.exit(70);
-  }, STOP_MS_MAX);
-  late.unref();
+async function stopParts(parts: Parts): Promise<void> {
+  const { http, relays, projections, keeper, alerting, sealing, stopping } = parts;
   stopping.abort();
   await http?.close();
   await relays?.stop();
@@ -374,6 +380,16 @@ async function stopServer({
   await projections?.stop();
   await alerting?.stop();
   await sealing?.stop();
+}
+
+/** Ends cleanly within a bound: doors, relays, views, what waits, a last sealing round, PostgreSQL. */
+async function stopServer(storage: Storage, parts: Parts, logger: Logger): Promise<void> {
+  const late = setTimeout(() => {
+    logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
+    process.exit(70);
+  }, STOP_MS_MAX);
+  late.unref();
+  await stopParts(parts);
   rmSync(join(storage.dataDir, 'server.json'), { force: true });
   await storage.close();
   clearTimeout(late);

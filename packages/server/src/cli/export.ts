@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -26,6 +26,8 @@ export async function runExport(
   const format = EXPORT_FORMATS.find((one) => one === options.format);
   if (format === undefined)
     throw new EvidentError('usage-invalid', `--format: it is one of ${EXPORT_FORMATS.join(', ')}`);
+  if (options.out !== undefined && existsSync(options.out))
+    throw new EvidentError('usage-invalid', `--out: ${options.out} is there already; name another file`);
   const source = await openQuerySource(deps, input, options);
   const bar = new ProgressBar('exporting');
   let bytes = 0;

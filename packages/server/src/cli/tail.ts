@@ -1,3 +1,4 @@
+import { EvidentError } from '@evident/core/errors.ts';
 import type { ConfigInput } from '../config.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import type { Output } from './output.ts';
@@ -33,7 +34,10 @@ export async function runTail(
     process.stdout.write(`${data}\n`);
     if (--left <= 0) return EXIT.success;
   }
-  return EXIT.success;
+  throw new EvidentError(
+    'log-unavailable',
+    `the server at ${server.url} ended the stream: it stops, or could not go on. What came before this is complete`,
+  );
 }
 
 /** The data of server-sent events (HTML Living Standard, "Server-sent events"). */

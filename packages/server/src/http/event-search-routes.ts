@@ -21,6 +21,7 @@ export const READ_PROBLEMS = [
   'field-invalid',
   'field-unknown',
   'tenant-forbidden',
+  'log-unknown',
   'not-found',
   'query-too-slow',
   'read-unrecorded',

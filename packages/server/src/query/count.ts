@@ -14,7 +14,7 @@ import {
   type ValueCount,
 } from './ports.ts';
 import { noteFilter, VIEW_RESOURCE } from './record-read.ts';
-import { checkLimit, refuseText, tenantOfRead } from './scope.ts';
+import { checkLimit, completenessOf, refuseText, tenantOfRead } from './scope.ts';
 
 export const DIMENSIONS: readonly Dimension[] = [
   'actor',
@@ -43,7 +43,7 @@ export async function countEvents(
   if (!DIMENSIONS.includes(by)) refuseChoice('by', DIMENSIONS);
   refuseText(filter);
   const tenant = tenantOfRead(reader, filter.tenant);
-  const complete = await deps.view.complete(tenant, filter.log ?? null);
+  const complete = await completenessOf(deps, tenant, filter);
   const counts = await deps.view.count(tenant, filter, by, limit);
   await deps.recorder.record(reader, {
     action: 'audit.read',
@@ -68,7 +68,7 @@ export async function histogram(
   if (!INTERVALS.includes(interval)) refuseChoice('interval', INTERVALS);
   refuseText(filter);
   const tenant = tenantOfRead(reader, filter.tenant);
-  const complete = await deps.view.complete(tenant, filter.log ?? null);
+  const complete = await completenessOf(deps, tenant, filter);
   const buckets = await deps.view.histogram(tenant, filter, interval, BUCKETS_MAX + 1);
   if (buckets.length > BUCKETS_MAX) {
     throw new EvidentError(

@@ -13,7 +13,7 @@ import { CSV_HEADER, csvLine } from './csv.ts';
 import type { EventFilter } from './filter.ts';
 import type { EventHit, EventPlace, QueryDeps, Reader } from './ports.ts';
 import { noteFilter, openReadStream, VIEW_RESOURCE } from './record-read.ts';
-import { checkTextSpan, tenantOfRead } from './scope.ts';
+import { checkTextSpan, completenessOf, tenantOfRead } from './scope.ts';
 import { findPage, withCorrections } from './search.ts';
 
 export type ExportFormat = 'csv' | 'ndjson' | 'ocsf' | 'cloudevents';
@@ -54,6 +54,7 @@ export async function* exportEvents(
     });
   checkTextSpan(filter);
   const tenant = tenantOfRead(reader, filter.tenant);
+  await completenessOf(deps, tenant, filter);
   const stream = await openReadStream(deps.recorder, reader, {
     action: 'audit.export',
     resource: VIEW_RESOURCE,

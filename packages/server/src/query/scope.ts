@@ -2,7 +2,7 @@
 
 import { EvidentError } from '@evident/core/errors.ts';
 import type { EventFilter } from './filter.ts';
-import type { Reader } from './ports.ts';
+import type { Completeness, QueryDeps, Reader } from './ports.ts';
 
 /**
  * The one tenant that is read; null: all.
@@ -18,6 +18,23 @@ export function tenantOfRead(reader: Reader, named: string | undefined): string 
     );
   }
   return reader.tenant;
+}
+
+/**
+ * How much of the log an answer will cover.
+ * @throws log-unknown when the filter names a log that the view does not read: no events of it would look like an answer
+ */
+export async function completenessOf(
+  { view }: QueryDeps,
+  tenant: string | null,
+  { log }: EventFilter,
+): Promise<Completeness> {
+  const complete = await view.complete(tenant, log ?? null);
+  if (log !== undefined && complete.partitions.length === 0)
+    throw new EvidentError('log-unknown', `log: there is no log ${log} that can be searched`, {
+      context: { field: 'log', log },
+    });
+  return complete;
 }
 
 /** @throws field-invalid when a bound of an answer is not an integer from 1 to `most` */

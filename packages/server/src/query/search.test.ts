@@ -37,6 +37,17 @@ async function pagesOf({ deps }: QueryScene, filter: EventFilter, limit: number)
   return pages;
 }
 
+it('says that there is no such log, rather than that nothing was found in it', async () => {
+  const { deps } = openQueryScene();
+  const filter = { log: 'adit' };
+  for (const asked of [
+    search(deps, acme, filter, { limit: 1 }),
+    countEvents(deps, acme, filter, 'actor', 1),
+    histogram(deps, acme, filter, 'day'),
+  ])
+    await assert.rejects(asked, code('log-unknown', 'log'));
+});
+
 it('joins pages by their cursors, and records each page before it is answered', async () => {
   const scene = openQueryScene();
   await putEvents(scene, mixedEvents());

@@ -14,7 +14,7 @@ import {
   type SearchPage,
 } from './ports.ts';
 import { noteFilter, VIEW_RESOURCE } from './record-read.ts';
-import { checkLimit, checkTextSpan, tenantOfRead } from './scope.ts';
+import { checkLimit, checkTextSpan, completenessOf, tenantOfRead } from './scope.ts';
 import { spellingsOf } from './spellings.ts';
 
 /** Most records that one page of a search for text reads, and most bytes of their bodies: about a second's work. */
@@ -51,7 +51,7 @@ export async function search(
   const tenant = tenantOfRead(reader, filter.tenant);
   const after = cursor === undefined ? null : readCursor(tenant, filter, cursor);
   // Before the search: what is projected in between may be in the answer, but is not promised.
-  const complete = await deps.view.complete(tenant, filter.log ?? null);
+  const complete = await completenessOf(deps, tenant, filter);
   const { events, next, scan } = await findPage(deps.view, tenant, filter, after, limit);
   const hits = await withCorrections(deps.view, tenant, events);
   await deps.recorder.record(reader, {
