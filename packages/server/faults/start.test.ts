@@ -2,7 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { startEngine } from '../src/stores/postgres/embedded/engine-fixture.ts';
@@ -45,6 +57,16 @@ async function statusOf(data: readonly string[]): Promise<ShownPartition[]> {
   return (await runJson(['status', ...data])).partitions as ShownPartition[];
 }
 
+/** One byte, where it stands: every read is recorded, so the file may grow at any moment. */
+function flipByte(file: string, at: number): void {
+  const handle = openSync(file, 'r+');
+  const byte = Buffer.alloc(1);
+  readSync(handle, byte, 0, 1, at);
+  byte[0] ^= 1;
+  writeSync(handle, byte, 0, 1, at);
+  closeSync(handle);
+}
+
 describe('a data directory from its first start on', () => {
   const undo: (() => unknown)[] = [];
   const t = { after: (step?: unknown) => void undo.push(step as () => unknown) };
@@ -63,6 +85,9 @@ describe('a data directory from its first start on', () => {
   after(async () => {
     for (const step of undo) await step();
   });
+
+  const untilSealed = () =>
+    until('it is sealed', async () => (await statusOf(data)).every(({ next, sealed }) => next === sealed));
 
   /** Reads that work beside a server, and without one. */
   async function readEverything(): Promise<void> {
@@ -132,9 +157,7 @@ describe('a data directory from its first start on', () => {
   it('imports, shows and verifies beside the server', async () => {
     const done = await runJson(['import', 'apache', file, '--tenant', 'acme', ...data]);
     assert.partialDeepStrictEqual(done, { files: 1, counts: { taken: LINES, repeated: 0 }, failed: [] });
-    await until('it is sealed', async () =>
-      (await statusOf(data)).every(({ next, sealed }) => next === sealed),
-    );
+    await untilSealed();
     await readEverything();
     const made = await runJson(['api-key', 'create', '--role', 'writer', '--tenant', 'acme', ...data]);
     const listed = await runCommand(['api-key', 'list', ...data]);
@@ -162,10 +185,8 @@ describe('a data directory from its first start on', () => {
 
   it('answers verify with 1 and the place for a changed tile, with 2 for one that cannot be read', async () => {
     const tile = join(server.dataDir, 'tiles', 'audit', '3', '0-00000000');
-    const whole = readFileSync(tile);
-    const changed = Buffer.from(whole);
-    changed[5 * 32] ^= 1;
-    writeFileSync(tile, changed);
+    await untilSealed();
+    flipByte(tile, 5 * 32);
     const tampered = await runCommand(['verify', ...data]);
     assertExit(tampered, 1);
     assert.match(tampered.stdout, /^tampered\n[\s\S]*tampered: audit\/3\/5 /);
@@ -176,7 +197,7 @@ describe('a data directory from its first start on', () => {
     assert.match(unreadable.stdout, /^not checked\n[\s\S]*not checked: audit\/3/);
     rmSync(tile, { recursive: true });
     renameSync(`${tile}.aside`, tile);
-    writeFileSync(tile, whole);
+    flipByte(tile, 5 * 32);
     assertExit(await runCommand(['verify', ...data]), 0);
   });
 
