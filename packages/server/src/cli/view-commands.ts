@@ -95,7 +95,11 @@ function addRebuildCommands(deps: CommandDeps, program: Command, run: Run): void
     ),
   )
     .requiredOption('--reason <text>', 'why; it is recorded')
-    .addOption(allow())
+    .addOption(
+      new Option('--allow <n>', 'dead letters that were looked at: so many pass uncounted')
+        .default('0')
+        .argParser(wholeNumber),
+    )
     .action(
       run((input, output, { url, keyFile, allow, reason }, [view]) => {
         const options = { url, keyFile, allow: Number(allow), reason: reason as string };
