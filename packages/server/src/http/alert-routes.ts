@@ -14,7 +14,7 @@ import { tenantOfRead } from '../query/scope.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './denied-access.ts';
 import { readerOf } from './event-filter.ts';
-import { takeJson } from './json-body.ts';
+import { CHANGE_FAULTS, takeJson } from './json-body.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, Position, problems } from './schemas.ts';
 
@@ -167,19 +167,3 @@ function acknowledge(app: FastifyInstance, { deps }: HttpContext): void {
     },
   );
 }
-
-/** What a route that takes JSON and changes something may answer. */
-export const CHANGE_FAULTS = [
-  'field-invalid',
-  'field-reserved',
-  'field-unknown',
-  'json-invalid',
-  'json-duplicate-member',
-  'json-too-deep',
-  'body-too-large',
-  'media-type-unsupported',
-  'tenant-forbidden',
-  'outcome-unknown',
-  'partition-stopped',
-  'disk-full',
-] as const;

@@ -15,10 +15,10 @@ import {
   WINDOW_SECONDS_MAX,
 } from '../alerts/rule.ts';
 import { tenantOfRead } from '../query/scope.ts';
-import { CHANGE_FAULTS, changerOf, IdParams, OwnerQuery } from './alert-routes.ts';
+import { changerOf, IdParams, OwnerQuery } from './alert-routes.ts';
 import type { HttpContext } from './context.ts';
 import { FilterSchema, readerOf } from './event-filter.ts';
-import { takeJson } from './json-body.ts';
+import { CHANGE_FAULTS, takeJson } from './json-body.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, problems } from './schemas.ts';
 

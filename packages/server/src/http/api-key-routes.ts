@@ -18,7 +18,7 @@ import {
 import type { Principal } from '../access/authorise.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './denied-access.ts';
-import { takeJson } from './json-body.ts';
+import { CHANGE_FAULTS, takeJson } from './json-body.ts';
 import { API_KEYS_PAGE_MAX } from './limits.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, problems } from './schemas.ts';
@@ -118,21 +118,7 @@ function makeKey(app: FastifyInstance, { deps }: HttpContext): void {
     security: NEEDS_KEY,
     body: { content: { 'application/json': { schema: NewKey } } },
     response: {
-      ...problems(
-        'credential',
-        'field-invalid',
-        'field-reserved',
-        'field-unknown',
-        'json-invalid',
-        'json-duplicate-member',
-        'json-too-deep',
-        'body-too-large',
-        'media-type-unsupported',
-        'tenant-forbidden',
-        'partition-stopped',
-        'outcome-unknown',
-        'disk-full',
-      ),
+      ...problems('credential', ...CHANGE_FAULTS),
       201: jsonAnswer('The key, with its text', MadeKey),
     },
   };

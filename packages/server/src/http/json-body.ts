@@ -21,3 +21,19 @@ function parseStrict(body: Buffer): unknown {
   scanDocument(body, 0, body.length, { duplicates: 'refuse' });
   return JSON.parse(body.toString());
 }
+
+/** What a route that takes JSON and changes something may answer. */
+export const CHANGE_FAULTS = [
+  'field-invalid',
+  'field-reserved',
+  'field-unknown',
+  'json-invalid',
+  'json-duplicate-member',
+  'json-too-deep',
+  'body-too-large',
+  'media-type-unsupported',
+  'tenant-forbidden',
+  'outcome-unknown',
+  'partition-stopped',
+  'disk-full',
+] as const;

@@ -7,10 +7,9 @@ import Type, { type Static } from 'typebox';
 import { MAY } from '../access/api-keys.ts';
 import type { Principal } from '../access/authorise.ts';
 import type { ViewStatus } from '../project/view-status.ts';
-import { CHANGE_FAULTS } from './alert-routes.ts';
 import type { HttpContext } from './context.ts';
 import { actorOf } from './denied-access.ts';
-import { takeJson } from './json-body.ts';
+import { CHANGE_FAULTS, takeJson } from './json-body.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, Position, problems } from './schemas.ts';
 

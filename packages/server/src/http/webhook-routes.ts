@@ -8,10 +8,10 @@ import { MAY } from '../access/api-keys.ts';
 import { addWebhook, removeWebhook, retryWebhook } from '../alerts/changes.ts';
 import { PAYLOADS, type Webhook, type WebhookCounts } from '../alerts/ports.ts';
 import { tenantOfRead } from '../query/scope.ts';
-import { CHANGE_FAULTS, changerOf, IdParams, OwnerQuery } from './alert-routes.ts';
+import { changerOf, IdParams, OwnerQuery } from './alert-routes.ts';
 import type { HttpContext } from './context.ts';
 import { readerOf } from './event-filter.ts';
-import { takeJson } from './json-body.ts';
+import { CHANGE_FAULTS, takeJson } from './json-body.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, problems } from './schemas.ts';
 
