@@ -120,7 +120,9 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
     };
   } catch (error) {
     // Whoever reads the log goes on by itself, and would keep the process.
+    const late = endLate(logger);
     await stopParts(parts);
+    clearTimeout(late);
     throw error;
   }
 }
@@ -382,13 +384,18 @@ async function stopParts(parts: Parts): Promise<void> {
   await sealing?.stop();
 }
 
-/** Ends cleanly within a bound: doors, relays, views, what waits, a last sealing round, PostgreSQL. */
-async function stopServer(storage: Storage, parts: Parts, logger: Logger): Promise<void> {
+/** Ends the process when stopping takes longer than its bound. */
+function endLate(logger: Logger): NodeJS.Timeout {
   const late = setTimeout(() => {
     logger.error({}, 'stopping took too long; what is left ends now. Nothing acknowledged is lost');
     process.exit(70);
   }, STOP_MS_MAX);
-  late.unref();
+  return late.unref();
+}
+
+/** Ends cleanly within a bound: doors, relays, views, what waits, a last sealing round, PostgreSQL. */
+async function stopServer(storage: Storage, parts: Parts, logger: Logger): Promise<void> {
+  const late = endLate(logger);
   await stopParts(parts);
   rmSync(join(storage.dataDir, 'server.json'), { force: true });
   await storage.close();
