@@ -20,13 +20,18 @@ const CLASSES = [
   'http_activity',
   'api_activity',
   'datastore_activity',
+  'file_activity',
+  'group_management',
 ];
 const OBJECTS = [
   'account',
   'actor',
   'api',
   'cloud',
+  'database',
   'databucket',
+  'device',
+  'file',
   'group',
   'http_request',
   'http_response',
@@ -41,6 +46,7 @@ const OBJECTS = [
   'response',
   'service',
   'session',
+  'table',
   'url',
   'user',
 ];

@@ -25,6 +25,15 @@ export interface OcsfExtra {
   /** What is managed, where the row names no resource. */
   readonly entity?: string;
   readonly http?: HttpExchange;
+  /** The name of what something was done to, beside its id. */
+  readonly resourceName?: string;
+  /** The machine that it happened on. */
+  readonly host?: string;
+  /** The group that is managed, where it isn't the resource of the row. */
+  readonly group?: string;
+  /** The bucket, or the table, that a request of AWS names. */
+  readonly bucket?: string;
+  readonly table?: string;
 }
 
 export interface HttpExchange {
@@ -78,6 +87,9 @@ function cloudTrail(body: Json): OcsfExtra {
       text(request.groupName) ??
       text(request.policyName) ??
       text(request.instanceProfileName),
+    group: text(request.groupName),
+    bucket: text(request.bucketName),
+    table: text(request.tableName),
     ...(policy === undefined ? {} : { privileges: [policy] }),
   };
 }
@@ -93,6 +105,9 @@ function auditEvent(body: Json): OcsfExtra {
     errorMessage: text(body.reason),
     userAgent: text(object(body.actor).user_agent),
     sessionUid: text(context.session_id),
+    resourceName: text(object(body.resource).name),
+    host: text(details.host),
+    group: text(details.group),
     targetUser: text(details.user) ?? text(details.user_id) ?? text(details.subject),
     ...(privileges.length === 0 ? {} : { privileges }),
   };

@@ -3,7 +3,10 @@
  * action. A class is chosen only where what it requires can be filled truthfully; `ocsf.ts` falls back otherwise.
  */
 
+import { awsStoreChoice, type StoreClassName, storeChoice } from './ocsf-stores.ts';
+
 export type OcsfClassName =
+  | StoreClassName
   | 'base_event'
   | 'account_change'
   | 'authentication'
@@ -17,6 +20,7 @@ export const OCSF_CLASSES: Readonly<
   Record<OcsfClassName, { uid: number; caption: string; category: readonly [uid: number, caption: string] }>
 > = {
   base_event: { uid: 0, caption: 'Base Event', category: [0, 'Uncategorized'] },
+  file_activity: { uid: 1001, caption: 'File System Activity', category: [1, 'System Activity'] },
   account_change: { uid: 3001, caption: 'Account Change', category: [3, 'Identity & Access Management'] },
   authentication: { uid: 3002, caption: 'Authentication', category: [3, 'Identity & Access Management'] },
   entity_management: {
@@ -29,8 +33,14 @@ export const OCSF_CLASSES: Readonly<
     caption: 'User Access Management',
     category: [3, 'Identity & Access Management'],
   },
+  group_management: {
+    uid: 3006,
+    caption: 'Group Management',
+    category: [3, 'Identity & Access Management'],
+  },
   http_activity: { uid: 4002, caption: 'HTTP Activity', category: [4, 'Network Activity'] },
   api_activity: { uid: 6003, caption: 'API Activity', category: [6, 'Application Activity'] },
+  datastore_activity: { uid: 6005, caption: 'Datastore Activity', category: [6, 'Application Activity'] },
 };
 
 /** A class and one of its activities; 99 is `Other`, which OCSF wants named. */
@@ -248,6 +258,8 @@ export function apiChoice(action: string): OcsfChoice {
 }
 
 function awsChoice(action: string): OcsfChoice | null {
+  const store = awsStoreChoice(action);
+  if (store !== null) return store;
   const [service, name] = [action.slice(0, action.indexOf(':')), action.slice(action.indexOf(':') + 1)];
   const found = own(AWS_ACCOUNT, name);
   if (service.startsWith('iam') && found !== undefined) return choice('account_change', found);
@@ -273,6 +285,8 @@ export function chooseClass(type: string, action: string, resourceType: string |
   // Of `rolebindings.rbac.authorization.k8s.io` and `pods/exec` the first part.
   const kind = (resourceType ?? '').split(/[./]/)[0];
   const noun = parts.at(-2) ?? kind.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const store = storeChoice(parts, noun);
+  if (store !== null) return store;
   const signIn = own(SIGN_IN, verb) ?? (noun === 'session' ? own(SESSION, verb) : undefined);
   if (signIn !== undefined) return choice('authentication', signIn);
   const account =

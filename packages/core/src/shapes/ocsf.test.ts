@@ -37,6 +37,21 @@ describe('class and activity', () => {
     ['role.create', 'role', 'Entity Management: Create'],
     ['api_key.revoke', 'api_key', 'Entity Management: Update'],
     ['policy.enable', 'policy', 'Entity Management: Enable'],
+    ['file.read', 'file', 'File System Activity: Read'],
+    ['file.upload', null, 'File System Activity: Create'],
+    ['folder.rename', 'folder', 'File System Activity: Rename'],
+    ['database.connect', 'database', 'Datastore Activity: Connect'],
+    ['database.table.query', 'table', 'Datastore Activity: Query'],
+    ['bucket.list', 'bucket', 'Datastore Activity: List'],
+    ['group.create', 'group', 'Group Management: Create'],
+    ['group.member.add', 'group', 'Group Management: Add User'],
+    ['group.role.revoke', 'group', 'Group Management: Revoke Privileges'],
+    // Of groups, what has no activity of its own there; of what only sounds like a store or a file, nothing.
+    ['group.update', 'group', 'Entity Management: Update'],
+    ['file.share', 'file', 'API Activity: file.share'],
+    ['table.create', 'table', 'API Activity: Create'],
+    ['database.backup', 'database', 'API Activity: database.backup'],
+    ['group.member.add', 'department', 'API Activity: Create'],
     // Whom, or what, the event does not tell: the class requires it, so a call of an interface it is.
     ['role.grant', 'document', 'API Activity: Update'],
   ];
@@ -65,6 +80,14 @@ describe('class and activity', () => {
     ['iam:AttachUserPolicy', 'Account Change: Attach Policy'],
     ['iam:PutUserPolicy', 'User Access Management: Assign Privileges'],
     ['iam:DeleteRole', 'Entity Management: Delete'],
+    ['iam:CreateGroup', 'Group Management: Create'],
+    ['iam:AddUserToGroup', 'Group Management: Add User'],
+    ['iam:AttachGroupPolicy', 'Group Management: Assign Privileges'],
+    ['iam:GetGroup', 'Entity Management: Read'],
+    ['s3:GetObject', 'Datastore Activity: Read'],
+    ['s3:DeleteBucket', 'Datastore Activity: Delete'],
+    ['s3:PutBucketPolicy', 'API Activity: Update'],
+    ['dynamodb:Query', 'Datastore Activity: Query'],
   ];
   for (const [action, expected] of aws)
     it(`takes CloudTrail's ${action} for ${expected}`, () => {
@@ -73,12 +96,55 @@ describe('class and activity', () => {
         awsRegion: 'us-east-1',
         recipientAccountId: '123456789012',
         requestID: 'r-1',
-        requestParameters: { userName: 'ann', policyName: 'p' },
+        requestParameters: {
+          userName: 'ann',
+          policyName: 'p',
+          groupName: 'g',
+          bucketName: 'b',
+          tableName: 't',
+        },
       };
       const event = shape({ action, resourceType: 'thing' }, body, { type: 'cloudtrail', schema: 0 });
       assert.equal(activity(event), expected);
       assert.deepEqual((event.metadata as { profiles: string[] }).profiles, ['cloud']);
     });
+});
+
+it('names the file, the store and the group, and keeps to API Activity where the event names none', () => {
+  const file = shape(
+    { action: 'file.read', resourceType: 'file', resourceId: 'f_1' },
+    { resource: { name: '/srv/a/report.pdf' }, details: { host: 'files-1' } },
+  );
+  assert.deepEqual(file.file, {
+    name: 'report.pdf',
+    path: '/srv/a/report.pdf',
+    uid: 'f_1',
+    type_id: 1,
+    type: 'Regular File',
+  });
+  assert.equal((file.device as { name: string }).name, 'files-1');
+  const store = shape(
+    { action: 's3:GetObject', resourceId: null },
+    { requestParameters: { bucketName: 'reports', key: 'a' } },
+    { type: 'cloudtrail', schema: 0 },
+  );
+  assert.deepEqual(store.databucket, { name: 'reports', type_id: 1, type: 'S3' });
+  const member = shape(
+    { action: 'group.member.add', resourceType: 'group', resourceId: 'grp_1' },
+    { details: { user: 'usr_9' } },
+  );
+  assert.deepEqual(member.group, { uid: 'grp_1' });
+  assert.equal((member.user as { uid: string }).uid, 'usr_9');
+  for (const [action, type] of [
+    ['file.read', 'audit.event'],
+    ['database.query', 'audit.event'],
+    ['group.create', 'audit.event'],
+    ['s3:GetObject', 'cloudtrail'],
+    ['iam:CreateGroup', 'cloudtrail'],
+  ]) {
+    const over = { action, resourceType: null, resourceId: null };
+    assert.match(activity(shape(over, {}, { type })), /^API Activity: /, action);
+  }
 });
 
 it('gives an Apache line as HTTP Activity', () => {
@@ -120,6 +186,13 @@ it('is valid for any row, body and type', () => {
     'password',
     'reset',
     'iam:CreateUser',
+    'file',
+    'read',
+    'database',
+    'query',
+    'group',
+    's3:GetObject',
+    'dynamodb:PutItem',
   );
   const row = fc.record({
     eventTime: fc.option(fc.bigInt(-62_135_596_800_000_000n, 253_402_300_799_999_999n), { nil: null }),

@@ -12,6 +12,7 @@ import type { LogRecord } from '../record.ts';
 import { instantMillis, instantText } from './instant.ts';
 import { extraOf, type HttpExchange, type OcsfExtra } from './ocsf-body.ts';
 import { apiChoice, chooseClass, httpChoice, OCSF_CLASSES, type OcsfChoice } from './ocsf-class.ts';
+import { datastoreOf, fileOf, groupOf } from './ocsf-stores.ts';
 
 export const OCSF_VERSION = '1.8.0';
 
@@ -193,6 +194,19 @@ function specifics(choice: OcsfChoice, parts: Parts): Record<string, unknown> | 
         extra.privileges ?? (/role|permission/i.test(row?.resourceType ?? '') ? [row?.resourceId] : []);
       if (target === null || privileges.length === 0) return null;
       return present({ ...common, user: userOf(target, null), privileges, resource });
+    }
+    case 'file_activity': {
+      const file = fileOf(parts);
+      return file === null ? null : { actor: actorOf(parts), ...file };
+    }
+    case 'datastore_activity': {
+      const store = datastoreOf(parts);
+      return store === null ? null : { ...common, ...store };
+    }
+    case 'group_management': {
+      const group = groupOf(parts);
+      const user = target === null ? undefined : userOf(target, null);
+      return group === null ? null : present({ ...common, group, user, privileges: extra.privileges });
     }
     case 'entity_management': {
       const entity = entityOf(parts);
