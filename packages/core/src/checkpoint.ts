@@ -5,7 +5,7 @@
  */
 import { equalBytes, fromBase64, toBase64 } from './bytes.ts';
 import { emptyRoot, HASH_BYTES, TREE_SIZE_MAX } from './merkle/tree.ts';
-import { type OpenedNote, openNote, type Verifier } from './note.ts';
+import { type OpenedNote, openNote, openNoteWith, type SignatureCheck, type Verifier } from './note.ts';
 import { accept, type Parsed, refuse } from './parsed.ts';
 
 export interface TreeHead {
@@ -20,9 +20,9 @@ export interface TreeHead {
 }
 
 /** A tree head whose signature was verified. */
-export interface OpenedTreeHead {
+export interface OpenedTreeHead<Known extends SignatureCheck = Verifier> {
   head: TreeHead;
-  note: OpenedNote;
+  note: OpenedNote<Known>;
 }
 
 /**
@@ -83,16 +83,32 @@ export function openTreeHead(
   origin: string,
 ): Parsed<OpenedTreeHead> {
   const opened = openNote(note, verifiers);
-  if (!opened.ok) return opened;
-  const head = parseTreeHead(opened.value.text);
+  return opened.ok ? headOf(opened.value, origin) : opened;
+}
+
+/** `openTreeHead` with checks that may need time: the same rules. @throws whatever a check throws */
+export async function openTreeHeadWith<Known extends SignatureCheck>(
+  note: Uint8Array,
+  checks: readonly Known[],
+  origin: string,
+): Promise<Parsed<OpenedTreeHead<Known>>> {
+  const opened = await openNoteWith(note, checks);
+  return opened.ok ? headOf(opened.value, origin) : opened;
+}
+
+function headOf<Known extends SignatureCheck>(
+  note: OpenedNote<Known>,
+  origin: string,
+): Parsed<OpenedTreeHead<Known>> {
+  const head = parseTreeHead(note.text);
   if (!head.ok) return head;
   if (head.value.origin !== origin) {
     return refuse(
       `the tree head is of ${JSON.stringify(head.value.origin)}, not of ${JSON.stringify(origin)}`,
     );
   }
-  if (!opened.value.verifiedBy.some((verifier) => verifier.name === origin)) {
+  if (!note.verifiedBy.some((verifier) => verifier.name === origin)) {
     return refuse('no known key of the log itself has signed the tree head');
   }
-  return accept({ head: head.value, note: opened.value });
+  return accept({ head: head.value, note });
 }

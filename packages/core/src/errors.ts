@@ -194,6 +194,43 @@ export const ERRORS = {
     retryable: false,
     action: 'Narrow the span of time or the filter.',
   },
+  'tenant-busy': {
+    sentence: 'As many queries of this tenant run and wait as may.',
+    retryable: true,
+    action: 'Send the same request again after the time in Retry-After, and ask fewer questions at once.',
+  },
+  // Evidence.
+  'not-sealed': {
+    sentence: 'The record is in the log, and no signed head covers it yet.',
+    retryable: true,
+    action: 'Ask again after a second: records are sealed several times a second.',
+  },
+  'not-anchored': {
+    sentence: 'No signed head of the log heads covers what was asked for yet.',
+    retryable: true,
+    action: 'Ask again after ten seconds: heads are listed that often.',
+  },
+  'position-lost': {
+    sentence: 'The record at this position was lost, and a recovery says so.',
+    retryable: false,
+    action: 'See the record seal.recovery that the detail names; its leaf hash is all that is left.',
+  },
+  'evidence-broken': {
+    sentence:
+      'What is stored does not give the evidence: a record, a tile or a signed head is missing or contradicts another.',
+    retryable: false,
+    action: 'Run evident verify, then evident investigate; nothing is repaired by asking again.',
+  },
+  'windows-missing': {
+    sentence: 'The log has not committed yet to what these hours hold.',
+    retryable: true,
+    action: 'Ask again when the hours are closed and processed, some minutes after the last of them ended.',
+  },
+  'view-behind': {
+    sentence: 'The view has not read as far as the head that the evidence ends in.',
+    retryable: true,
+    action: 'Ask again later; evident status shows how far the view has read.',
+  },
   // Alerts.
   'alert-rule-changed': {
     sentence: 'The alert rule was changed by somebody else meanwhile.',
@@ -315,10 +352,33 @@ export const ERRORS = {
     retryable: false,
     action: 'Run evident verify; after an inquiry, evident recover with a reason.',
   },
+  'window-conflict': {
+    sentence: 'The log windows holds another window of that tenant and hour than the log gives.',
+    retryable: false,
+    action: 'Nothing is overwritten; run evident verify, which says which of them is wrong.',
+  },
   'signer-refused': {
     sentence: 'The signer refused a head that contradicts one it has signed.',
     retryable: false,
     action: 'Run evident verify; the database may be an older copy.',
+  },
+  'signer-unreachable': {
+    sentence: 'The signer cannot be reached, or does not answer as one.',
+    retryable: true,
+    action:
+      'Start the signer, or look at the connection to it; capture and search go on, and sealing catches up.',
+  },
+  'inception-refused': {
+    sentence: 'A log of this name was begun before, with another database.',
+    retryable: false,
+    action:
+      'Put the database of that log back; to begin another log take a new data directory, and a signer of its own.',
+  },
+  'witness-refused': {
+    sentence: 'The memory of a witness is lost, cut or changed.',
+    retryable: false,
+    action:
+      'Put its newest memory back, or begin a witness with a key of its own: without the memory it could cosign a fork.',
   },
 } as const satisfies Record<string, CatalogueEntry>;
 

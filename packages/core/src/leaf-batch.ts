@@ -97,6 +97,11 @@ export class LeafBatch {
     this.#count += 1;
   }
 
+  /** Gives up the leaf that was begun and not ended, if there is one. */
+  drop(): void {
+    this.#open = -1;
+  }
+
   /** Copies a finished leaf in; false if the batch has no room. @throws RangeError if it is too long */
   add(leaf: Uint8Array): boolean {
     const offset = this.begin(leaf.length);

@@ -55,6 +55,13 @@ export interface Verifier {
   verify(message: Uint8Array, signature: Uint8Array): boolean;
 }
 
+/** As `Verifier`, where the platform may need time to check: WebCrypto does. Every `Verifier` is one. */
+export interface SignatureCheck {
+  readonly name: string;
+  readonly keyId: KeyId;
+  verify(message: Uint8Array, signature: Uint8Array): boolean | Promise<boolean>;
+}
+
 /** Signs with one key. `sign` returns the bare signature, without the key id. */
 export interface Signer {
   readonly name: string;
@@ -65,6 +72,14 @@ export interface Signer {
 /** The checks that the platform brings, one for each algorithm. */
 export type VerifyFunctions = Readonly<
   Record<SignatureAlgorithm, (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean>
+>;
+
+/** As `VerifyFunctions`, of a platform that may need time. */
+export type SignatureFunctions = Readonly<
+  Record<
+    SignatureAlgorithm,
+    (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean | Promise<boolean>
+  >
 >;
 
 export interface NoteSignature {
@@ -81,9 +96,9 @@ export interface Note {
 }
 
 /** A note whose text at least one known key has signed, and no known key contradicts. */
-export interface OpenedNote extends Note {
+export interface OpenedNote<Known extends SignatureCheck = Verifier> extends Note {
   /** The keys whose signatures were good, each once. Only these may be relied on. */
-  verifiedBy: Verifier[];
+  verifiedBy: Known[];
 }
 
 /** Whether this can name a key: not empty, no Unicode white space, no plus, no ASCII control character, valid UTF-8. */
@@ -152,6 +167,18 @@ export function verifierOf(key: VerifierKey, functions: VerifyFunctions): Verifi
     keyId: key.keyId,
     verify: (message, signature) =>
       signature.length === signatureBytes && check(key.publicKey, message, signature) === true,
+  };
+}
+
+/** As `verifierOf`, over a check that may need time. A check that fails to answer throws: it never counts as good. */
+export function signatureCheckOf(key: VerifierKey, functions: SignatureFunctions): SignatureCheck {
+  const { signatureBytes } = SIGNATURE_ALGORITHMS[key.algorithm];
+  const check = functions[key.algorithm];
+  return {
+    name: key.name,
+    keyId: key.keyId,
+    verify: async (message, signature) =>
+      signature.length === signatureBytes && (await check(key.publicKey, message, signature)) === true,
   };
 }
 
@@ -247,6 +274,27 @@ export function openNote(bytes: Uint8Array, verifiers: readonly Verifier[]): Par
         return refuse(`the signature of ${name} (key ${keyId}) is not valid`);
       }
       verifiedBy.add(verifier);
+    }
+  }
+  if (verifiedBy.size === 0) return refuse('no known key has signed the note');
+  return accept({ ...note.value, verifiedBy: [...verifiedBy] });
+}
+
+/** `openNote` with checks that may need time: the same rules, in the same order. @throws whatever a check throws */
+export async function openNoteWith<Known extends SignatureCheck>(
+  bytes: Uint8Array,
+  checks: readonly Known[],
+): Promise<Parsed<OpenedNote<Known>>> {
+  const note = parseNote(bytes);
+  if (!note.ok) return note;
+  const message = encodeUtf8(note.value.text);
+  const verifiedBy = new Set<Known>();
+  for (const { name, keyId, signature } of note.value.signatures) {
+    for (const check of checks.filter((known) => known.name === name && known.keyId === keyId)) {
+      if ((await check.verify(message, signature)) !== true) {
+        return refuse(`the signature of ${name} (key ${keyId}) is not valid`);
+      }
+      verifiedBy.add(check);
     }
   }
   if (verifiedBy.size === 0) return refuse('no known key has signed the note');

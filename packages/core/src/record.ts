@@ -25,6 +25,8 @@ export const SYSTEM_TENANT = '_system';
 export const SYSTEM_SOURCE = 'evident';
 /** Logs that Evident alone writes. */
 export const RESERVED_LOGS: readonly string[] = ['heads', 'windows'];
+/** Logs that anybody with a credential may read without its being recorded: they hold heads, and no name of a tenant. */
+export const UNRECORDED_LOGS: readonly string[] = ['heads'];
 
 /** How the body stands in the leaf. Decided once, at append, and stored. */
 export type Body =

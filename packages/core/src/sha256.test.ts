@@ -229,6 +229,9 @@ describe('a leaf batch', () => {
     batch.begin(10);
     assert.throws(() => batch.end(11), RangeError, 'longer than reserved');
     assert.throws(() => batch.hash(new Uint8Array(32)), RangeError, 'still open');
+    batch.drop();
+    batch.hash(new Uint8Array(0));
+    batch.begin(10);
     batch.end(10);
     assert.throws(() => batch.hash(new Uint8Array(31)), RangeError);
     assert.throws(() => batch.leaf(1), RangeError);

@@ -9,10 +9,10 @@
  *   <tree head, a signed note, verbatim>
  */
 import { concatBytes, decodeUtf8, encodeUtf8, fromBase64, toBase64 } from './bytes.ts';
-import { openTreeHead, parseDecimal, parseTreeHead, type TreeHead } from './checkpoint.ts';
+import { openTreeHead, openTreeHeadWith, parseDecimal, parseTreeHead, type TreeHead } from './checkpoint.ts';
 import { verifyInclusion } from './merkle/proof.ts';
 import { HASH_BYTES } from './merkle/tree.ts';
-import { NOTE_BYTES_MAX, parseNote, type Verifier } from './note.ts';
+import { NOTE_BYTES_MAX, parseNote, type SignatureCheck, type Verifier } from './note.ts';
 import { accept, type Parsed, refuse } from './parsed.ts';
 
 const FIRST_LINE = 'c2sp.org/tlog-proof@v1';
@@ -104,10 +104,24 @@ export function verifyTlogProof(
 ): Parsed<ProvenPosition> {
   const proof = parseTlogProof(proofBytes);
   if (!proof.ok) return proof;
-  const { index, hashes, treeHead } = proof.value;
-  const opened = openTreeHead(treeHead, verifiers, origin);
-  if (!opened.ok) return opened;
-  const { head } = opened.value;
+  const opened = openTreeHead(proof.value.treeHead, verifiers, origin);
+  return opened.ok ? proven(proof.value, leafHash, opened.value.head) : opened;
+}
+
+/** `verifyTlogProof` with checks that may need time: the same rules. @throws whatever a check throws */
+export async function verifyTlogProofWith(
+  proofBytes: Uint8Array,
+  leafHash: Uint8Array,
+  checks: readonly SignatureCheck[],
+  origin: string,
+): Promise<Parsed<ProvenPosition>> {
+  const proof = parseTlogProof(proofBytes);
+  if (!proof.ok) return proof;
+  const opened = await openTreeHeadWith(proof.value.treeHead, checks, origin);
+  return opened.ok ? proven(proof.value, leafHash, opened.value.head) : opened;
+}
+
+function proven({ index, hashes }: TlogProof, leafHash: Uint8Array, head: TreeHead): Parsed<ProvenPosition> {
   const verdict = verifyInclusion({ index, size: head.size, leafHash, root: head.root, proof: hashes });
   if (verdict !== 'ok') return refuse(`the inclusion proof fails: ${verdict}`);
   return accept({ index, head });
