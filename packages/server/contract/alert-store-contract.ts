@@ -6,118 +6,62 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
-import type { EventRow } from '@evident/core/mapping/row.ts';
-import type { LogRecord } from '@evident/core/record.ts';
+import fc from 'fast-check';
 import { evaluate, type MappedRecord, placeText } from '../src/alerts/evaluate.ts';
-import type {
-  Alert,
-  AlertBoard,
-  AlertStream,
-  DeliveryQueue,
-  Payload,
-  RuleStore,
-  WebhookStore,
-} from '../src/alerts/ports.ts';
-import { checkRule, FIRST_RULES } from '../src/alerts/rule.ts';
-
-export interface AlertsUnderTest {
-  readonly alerts: AlertStream & AlertBoard;
-  readonly rules: RuleStore;
-  readonly webhooks: WebhookStore & DeliveryQueue;
-  /** Trees of one empty log. */
-  readonly trees: readonly number[];
-}
-
-export interface AlertLimits {
-  readonly groupsMax?: number;
-  readonly ruleVersionsMax?: number;
-}
-
-const SECOND = 1_000_000n;
-/** The year 2096: after every rule that is made now. */
-const BASE = 4_000_000_000_000_000n;
-const secret = new Uint8Array(32).fill(9);
-
-export function makeEvent(
-  partition: number,
-  position: number,
-  seconds: number,
-  over: Partial<EventRow> = {},
-  record: Partial<LogRecord> = {},
-): MappedRecord {
-  const appendedAt = BASE + BigInt(seconds) * SECOND;
-  const row = {
-    eventTime: appendedAt,
-    actorId: 'usr_1',
-    actorType: 'user',
-    action: 'document.read',
-    resourceType: 'document',
-    resourceId: 'doc_1',
-    result: 'success' as const,
-    correlationId: null,
-    ip: null,
-    corrects: null,
-    mapper: 'audit.event/1',
-    ...over,
-  };
-  const plain = {
-    id: randomUUID(),
-    source: 'key-1',
-    sourceSeq: null,
-    type: 'audit.event',
-    schema: 1,
-    meta: null,
-  };
-  const body = { form: 'json' as const, bytes: new Uint8Array() };
-  const place = { log: 'audit', partition, position: BigInt(position), appendedAt };
-  return { row, record: { ...plain, tenant: 'acme', key: 'acme/usr_1', body, ...place, ...record } };
-}
-
-const READS = checkRule(
-  {
-    name: 'many reads',
-    filter: { action: 'document.read' },
-    threshold: 3,
-    window_seconds: 60,
-    group_by: 'actor',
-  },
-  null,
-);
-const READS_ID = '11111111-1111-8111-8111-111111111111';
+import type { Alert } from '../src/alerts/ports.ts';
+import { FIRST_RULES } from '../src/alerts/rule.ts';
+import { byTime, expectedAlerts, mostWithin, type Occurrence } from './alert-bursts.ts';
+import {
+  type AlertLimits,
+  type AlertsUnderTest,
+  BASE,
+  begin,
+  feed,
+  makeEvent,
+  READS,
+  READS_ID,
+  SECOND,
+  secret,
+  webhookOf,
+} from './alert-scene.ts';
 
 /** What every order has to agree on. */
 const told = (alerts: readonly Alert[]) =>
   alerts.map(({ openedAt: _, ...alert }) => alert).sort((a, b) => (a.id < b.id ? -1 : 1));
 
-async function begin(under: AlertsUnderTest, rule = READS): Promise<void> {
-  await under.alerts.load();
-  assert.equal(await under.rules.put(READS_ID, null, 0, rule, 'key:a'), 'done');
-}
+const occurrenceOf = ({ record, row }: MappedRecord): Occurrence => ({
+  subject: row.actorId,
+  at: record.appendedAt,
+});
+const windowsOf = (alerts: readonly Pick<Alert, 'subject' | 'windowStart' | 'count'>[]) =>
+  alerts
+    .map(({ subject, windowStart, count }) => ({ subject, windowStart: windowStart!, count }))
+    .sort(byTime);
 
-/** Feeds events of partitions in the order given, `size` at a time. @returns ids of the alerts that were raised */
-async function feed(
-  { alerts, trees }: AlertsUnderTest,
-  events: readonly MappedRecord[],
-  size: number,
-): Promise<string[]> {
-  const raised: string[] = [];
-  for (let at = 0; at < events.length; at += size) {
-    const batch = events.slice(at, at + size);
-    const { rulesVersion, rules, checkpoints } = await alerts.load();
-    const spans = trees.flatMap((tree, partition) => {
-      const own = batch.filter(({ record }) => record.partition === partition);
-      const from = checkpoints.find((one) => one.tree === tree)!.next;
-      const last = own.at(-1);
-      return last === undefined
-        ? []
-        : [{ tree, from, to: from + BigInt(own.length), seen: last.record.appendedAt }];
-    });
-    const advance = await alerts.advance(rulesVersion, spans, evaluate(rules, batch));
-    assert.equal(advance.kind, 'advanced');
-    if (advance.kind === 'advanced') raised.push(...advance.raised);
-  }
-  return raised;
-}
+/** Bursts of a few actors at any place of time, over two partitions. */
+const someBursts = fc
+  .array(
+    fc.record({
+      actor: fc.constantFrom('a', 'b', 'c'),
+      start: fc.integer({ min: 0, max: 400_000 }),
+      gaps: fc.array(fc.integer({ min: 0, max: 25_000 }), { maxLength: 6 }),
+      partition: fc.integer({ min: 0, max: 1 }),
+    }),
+    { minLength: 1, maxLength: 5 },
+  )
+  .map((bursts) => {
+    const queues: { actorId: string; milliseconds: number }[][] = [[], []];
+    for (const { actor: actorId, start, gaps, partition } of bursts) {
+      let milliseconds = start;
+      for (const gap of [0, ...gaps])
+        queues[partition].push({ actorId, milliseconds: (milliseconds += gap) });
+    }
+    return queues.map((queue, partition) =>
+      queue
+        .sort((a, b) => a.milliseconds - b.milliseconds)
+        .map(({ actorId, milliseconds }, at) => makeEvent(partition, at, milliseconds / 1_000, { actorId })),
+    );
+  });
 
 /** Three actors over two partitions, two windows. */
 function someEvents(): MappedRecord[][] {
@@ -142,9 +86,11 @@ function interleave([a, b]: MappedRecord[][], step: number): MappedRecord[] {
   return all;
 }
 
+/** @param runs of the property; fewer where each takes a database */
 export function describeAlertStore(
   name: string,
   open: (limits?: AlertLimits) => Promise<AlertsUnderTest>,
+  runs = 150,
 ): void {
   describe(`alerts: ${name}`, () => {
     it('begins with the first rules, once', async () => {
@@ -182,18 +128,108 @@ export function describeAlertStore(
         expected ??= told(alerts);
         assert.deepEqual(told(alerts), expected);
       }
-      const groups = Map.groupBy(
-        someEvents()
-          .flat()
-          .filter(({ row }) => row.action === 'document.read'),
-        ({ row, record }) => `${row.actorId} ${record.appendedAt / (60n * SECOND)}`,
-      );
-      const enough = [...groups.values()].map(({ length }) => length).filter((count) => count >= 3);
-      assert.deepEqual(expected?.map(({ count }) => Number(count)).sort(), enough.sort());
-      assert.ok(enough.length > 2 && enough.length < groups.size);
-      const [one] = expected ?? [];
+      const reads = someEvents()
+        .flat()
+        .filter(({ row }) => row.action === 'document.read');
+      assert.deepEqual(windowsOf(expected ?? []), expectedAlerts(reads.map(occurrenceOf), READS));
+      assert.ok(expected !== undefined && expected.length > 2);
+      const [one] = expected;
       assert.equal(one.places.length, Math.min(10, Number(one.count)));
       assert.deepEqual([...one.places].sort(), one.places);
+    });
+
+    it('finds every burst wherever it lies, and nothing that needs more than a tenth beyond the window', async () => {
+      let [raised, quiet] = [0, 0];
+      await fc.assert(
+        fc.asyncProperty(
+          someBursts,
+          fc.integer({ min: 0, max: 6 }),
+          fc.integer({ min: 1, max: 40 }),
+          async (queues, step, size) => {
+            const under = await open();
+            await begin(under);
+            await feed(under, interleave(queues, step), size);
+            const alerts = await under.alerts.list({
+              tenant: null,
+              state: 'all',
+              before: null,
+              limit: 1_000,
+            });
+            const found = windowsOf(alerts.filter(({ name }) => name === READS.name));
+            const events = queues.flat().map(occurrenceOf);
+            for (const [subject, most] of mostWithin(events, READS.windowUs))
+              if (most >= READS.threshold)
+                assert.ok(
+                  found.some((alert) => alert.subject === subject),
+                  String(subject),
+                );
+            const loose = mostWithin(events, (READS.windowUs * 11n) / 10n);
+            for (const { subject } of found)
+              assert.ok(loose.get(subject)! >= READS.threshold, String(subject));
+            assert.deepEqual(found, expectedAlerts(events, READS));
+            if (found.length > 0) raised++;
+            else quiet++;
+          },
+        ),
+        { numRuns: runs },
+      );
+      assert.ok(raised > 0 && quiet > 0, `${raised} with alerts, ${quiet} without`);
+    });
+
+    it('finds a burst over the edge of two periods, which counting by periods misses', async () => {
+      const under = await open();
+      await begin(under);
+      // BASE lies 40 s behind the beginning of a period: 19 and 21 s behind it lie on both sides of the next.
+      const events = [18, 19, 21].map((seconds, at) => makeEvent(0, at, seconds));
+      const periods = Map.groupBy(events, ({ record }) => record.appendedAt / READS.windowUs);
+      assert.deepEqual(
+        [...periods.values()].map(({ length }) => length),
+        [2, 1],
+      );
+      assert.equal((await feed(under, events, 1)).length, 1);
+    });
+
+    it('removes what was acknowledged long ago, and nothing that somebody may still want', async () => {
+      const under = await open();
+      const { alerts, webhooks } = under;
+      await begin(under);
+      const condition = { tenant: null, name: 'n', severity: 'low' as const, subject: null, detail: '' };
+      for (const key of ['over', 'open', 'unseen']) await alerts.raise({ ...condition, key });
+      for (const key of ['over', 'unseen']) await alerts.settle(key);
+      await feed(
+        under,
+        [0, 1, 2].map((at) => makeEvent(0, at, 0)),
+        3,
+      );
+      await webhooks.add(webhookOf({ tenant: null }), secret);
+      await alerts.raise({ ...condition, key: 'on its way' });
+      await alerts.settle('on its way');
+      const all = await alerts.list({ tenant: null, state: 'all', before: null, limit: 9 });
+      assert.equal(all.length, 5);
+      const ids = all.map(({ id }) => id);
+      // The last raised is the first listed; of the four before, the conditions in turn, then that of the rule.
+      const [, ofRule, unseen] = ids;
+      for (const id of ids) if (id !== unseen) await alerts.acknowledge(id, null, 'key:a', null);
+      const later = 5_000_000_000_000_000n;
+      assert.deepEqual(await alerts.removable(later, 9), [], 'nothing is a day old');
+      await under.age(2n * 86_400n * SECOND);
+      const mayGo = await alerts.removable(later, 9);
+      assert.deepEqual(
+        [mayGo.length, mayGo.includes(ofRule)],
+        [1, false],
+        'the window of the rule lies ahead',
+      );
+      assert.equal(await alerts.remove(ids, later), 1);
+      assert.equal(await alerts.remove(ids, later), 0);
+      const left = (await alerts.list({ tenant: null, state: 'all', before: null, limit: 9 })).map(
+        ({ id }) => id,
+      );
+      assert.deepEqual(
+        left,
+        ids.filter((id) => id !== mayGo[0]),
+      );
+      await webhooks.mark((await webhooks.claim([], SECOND))!, { kind: 'delivered' });
+      assert.equal(await alerts.remove(ids, later), 1);
     });
 
     it('names the first ten events, and counts on after the alert', async () => {
@@ -209,7 +245,7 @@ export function describeAlertStore(
       );
       assert.deepEqual(
         [alert.windowStart, alert.windowEnd],
-        [BASE - (BASE % (60n * SECOND)), BASE - (BASE % (60n * SECOND)) + 60n * SECOND],
+        [BASE - (BASE % (6n * SECOND)), BASE - (BASE % (6n * SECOND)) + 66n * SECOND],
       );
     });
 
@@ -350,114 +386,13 @@ export function describeAlertStore(
       assert.deepEqual([seen.acknowledgedBy, seen.note], ['key:a', 'seen']);
     });
 
-    const webhookOf = (over: { tenant?: string | null; name?: string; payload?: Payload } = {}) => ({
-      id: randomUUID(),
-      tenant: 'acme',
-      name: 'w',
-      url: 'https://example.com/',
-      payload: 'alert' as const,
-      madeBy: 'key:a',
-      ...over,
-    });
-    const raise = ({ alerts }: AlertsUnderTest, tenant: string | null, exceptWebhook?: string) =>
-      alerts.raise({
-        key: randomUUID(),
-        tenant,
-        name: 'n',
-        severity: 'low',
-        subject: null,
-        detail: '',
-        exceptWebhook,
-      });
-
-    it('sends an alert to the webhooks of its tenant and to those for all', async () => {
-      const under = await open();
-      const { webhooks } = under;
-      const own = webhookOf();
-      const all = webhookOf({ tenant: null });
-      const events = webhookOf({ name: 'events', payload: 'ocsf' });
-      for (const webhook of [own, all, events, webhookOf({ tenant: 'other' })])
-        assert.equal(await webhooks.add(webhook, secret), 'done');
-      assert.equal(await webhooks.add(webhookOf(), secret), 'exists');
-      const id = await raise(under, 'acme');
-      await raise(under, null);
-      await raise(under, null, all.id);
-      const got = new Map<string, string[]>();
-      for (;;) {
-        const delivery = await webhooks.claim([], 3_600n * SECOND);
-        if (delivery === null) break;
-        assert.deepEqual(delivery.secret, secret);
-        got.set(delivery.webhook.id, [...(got.get(delivery.webhook.id) ?? []), delivery.alert.tenant]);
-      }
-      assert.deepEqual(got.get(own.id), ['acme']);
-      assert.deepEqual(got.get(all.id)?.sort(), ['_system', 'acme']);
-      assert.equal(got.size, 2);
-      assert.ok(id !== null);
-      await begin(under);
-      await feed(
-        under,
-        [0, 1, 2].map((at) => makeEvent(0, at, 0)),
-        3,
-      );
-      const delivery = await webhooks.claim([own.id, all.id], SECOND);
-      assert.equal(delivery?.webhook.id, events.id);
-      assert.equal(delivery?.alert.places.length, 3);
-      assert.deepEqual(
-        (await webhooks.list('other')).map(({ tenant, pending }) => [tenant, pending]),
-        [['other', 0]],
-      );
-      assert.equal((await webhooks.list(null)).length, 4);
-    });
-
-    it('gives a delivery to one at a time, the same id again after its lease, and keeps what was delivered', async () => {
-      const under = await open();
-      const { webhooks } = under;
-      await webhooks.add(webhookOf(), secret);
-      await raise(under, 'acme');
-      const first = await webhooks.claim([], 0n);
-      assert.ok(first !== null);
-      const second = await webhooks.claim([], 3_600n * SECOND);
-      assert.deepEqual([second?.id, first.attempt, second?.attempt], [first.id, 1, 2]);
-      assert.equal(await webhooks.claim([], 0n), null);
-      // The first attempt lasted longer than its lease: that it failed says nothing of the second.
-      await webhooks.mark(first, { kind: 'failed', error: 'late' });
-      assert.deepEqual(await webhooks.backlog(), { pending: 1, failed: 0 });
-      await webhooks.mark(second!, { kind: 'again', afterUs: 0n, error: '500' });
-      const third = await webhooks.claim([], 3_600n * SECOND);
-      assert.equal(third?.attempt, 3);
-      await webhooks.mark(first, { kind: 'delivered' });
-      await webhooks.mark(third!, { kind: 'again', afterUs: 0n, error: '500' });
-      assert.equal(await webhooks.claim([], 0n), null);
-      assert.deepEqual(await webhooks.backlog(), { pending: 0, failed: 0 });
-    });
-
-    it('gives up, sends again when asked, and drops what waits for a webhook that is removed', async () => {
-      const under = await open();
-      const { webhooks } = under;
-      const webhook = webhookOf();
-      await webhooks.add(webhook, secret);
-      await raise(under, 'acme');
-      await webhooks.mark((await webhooks.claim([], SECOND))!, { kind: 'failed', error: '404' });
-      assert.equal(await webhooks.claim([], 0n), null);
-      const [listed] = await webhooks.list('acme');
-      assert.deepEqual([listed.failed, listed.lastError], [1, '404']);
-      assert.equal(await webhooks.retry(webhook.id, 'other'), 0);
-      assert.equal(await webhooks.retry(webhook.id, 'acme'), 1);
-      assert.equal((await webhooks.claim([], 0n))?.attempt, 1);
-      assert.equal(await webhooks.remove(webhook.id, 'other'), false);
-      assert.equal(await webhooks.remove(webhook.id, 'acme'), true);
-      assert.equal(await webhooks.claim([], 0n), null);
-      assert.deepEqual(await webhooks.list(null), []);
-      assert.equal(await webhooks.add(webhookOf(), secret), 'done');
-    });
-
     it('forgets windows that are over, and no others', async () => {
       const under = await open();
       await begin(under);
       const past = 1_000_000_000_000_000n;
       const over = { ruleId: READS_ID, version: 1, tenant: 'acme', subject: 'a', count: 1n, places: [] };
       const { rulesVersion } = await under.alerts.load();
-      const increments = [past, BASE].map((windowStart) => ({ ...over, windowStart }));
+      const increments = [past, BASE].map((sliceStart) => ({ ...over, sliceStart }));
       await under.alerts.advance(rulesVersion, [], increments);
       assert.equal(await under.alerts.prune(), 1);
       assert.equal(await under.alerts.prune(), 0);

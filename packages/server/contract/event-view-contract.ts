@@ -47,6 +47,18 @@ function describeSearches(open: () => Promise<EventViewScene>): void {
     assert.equal((await view.complete('acme', null)).generation, 0);
   });
 
+  it('names the tenants that have events, each once', async () => {
+    const scene = await open();
+    assert.deepEqual(await scene.view.tenants(), []);
+    await putEvents(scene, [
+      { n: 1, tenant: 'beta' },
+      { n: 2, tenant: 'Beta' },
+      { n: 3, tenant: 'acme' },
+      { n: 4, tenant: 'beta' },
+    ]);
+    assert.deepEqual(await scene.view.tenants(), ['Beta', 'acme', 'beta']);
+  });
+
   it('gives an event as it was put, to the microsecond', async () => {
     const scene = await open();
     const row = {

@@ -44,18 +44,32 @@ export function writeFileDurably(
   syncDirectory(dirname(path));
 }
 
-/** As `writeFileDurably`, without holding up the event loop: two fsyncs take milliseconds under load. */
-export async function replaceFileDurably(path: string, content: string, mode: number): Promise<void> {
+/** Where a test lets a process die inside `replaceFileDurably`. */
+export type WriteStep = 'written' | 'synced' | 'renamed' | 'durable';
+
+/**
+ * As `writeFileDurably`, without holding up the event loop: two fsyncs take milliseconds under load.
+ * @param passed told of each step that is done
+ */
+export async function replaceFileDurably(
+  path: string,
+  content: string,
+  mode: number,
+  passed: (step: WriteStep) => void = () => undefined,
+): Promise<void> {
   const temporary = `${path}.new-${process.pid}`;
   try {
     const file = await open(temporary, 'w', mode);
     try {
       await file.writeFile(content);
+      passed('written');
       await file.sync();
+      passed('synced');
     } finally {
       await file.close();
     }
     await rename(temporary, path);
+    passed('renamed');
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
@@ -63,6 +77,7 @@ export async function replaceFileDurably(path: string, content: string, mode: nu
   const directory = await open(dirname(path), 'r');
   try {
     await directory.sync();
+    passed('durable');
   } finally {
     await directory.close();
   }

@@ -1,195 +1,224 @@
 /**
- * The signer in `<data>/signer/`: one Ed25519 key for all trees, and what it signed last of each.
+ * A signer in a folder, `<data>/signer/` or that of `evident signer`: its keys, and what it signed last of each tree.
  *
- *   key    PKCS#8 PEM, mode 0600, made once
- *   last   one line a tree: `<origin> <size> <root, base64>`
+ *   key    its key, see rotating-keys.ts
+ *   last   its memory, see signer/memory.ts
+ *   used   says that the key has signed: a memory that holds no head beside it is lost, not new
  *
- * `last` is replaced durably before a signature leaves: if we die in between, the head is remembered and not
- * published, and the next start derives it from the log again. It lies outside PostgreSQL, so that a database
- * that is put back meets a memory that was not.
+ * A head is signed in this order, and a death at any step leaves no signature that the memory does not hold:
+ *
+ *   1 checked against the memory      nothing
+ *   2 `last` replaced durably         a head that is remembered and that nobody has: the sealer derives it again
+ *   3 `used` there durably, once      the same
+ *   4 signed, and given out           the same, or a signature of what is remembered
+ *
+ * It lies outside PostgreSQL, so that a database that is put back meets a memory that was not.
  */
 
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  sign,
-  verify,
-} from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { equalBytes, fromBase64, toBase64 } from '@evident/core/bytes.ts';
-import { formatTreeHead, parseDecimal } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
+import type { Refusal } from '@evident/core/parsed.ts';
+import type {
+  RotationAnswer,
+  RotationProof,
+  Signature,
+  SignedHead,
+  SignerRotation,
+  SignRequest,
+} from '../../seal/ports.ts';
 import {
-  type Signer as NoteSigner,
-  signNote,
-  type VerifyFunctions,
-  verifierKey,
-} from '@evident/core/note.ts';
-import type { HeadSigner, Signature, SignRequest } from '../../seal/ports.ts';
-import {
-  errnoOf,
-  replaceFileDurably,
-  storageFault,
-  syncDirectory,
-  writeFileDurably,
-} from '../durable-file.ts';
+  EMPTY_MEMORY,
+  formatMemory,
+  type InceptionMark,
+  MEMORY_BYTES_MAX,
+  parseMemory,
+  type SignerMemory,
+  sameInception,
+} from '../../signer/memory.ts';
+import type { Signer, SignerDescription } from '../../signer/ports.ts';
+import { refusalOf, treeOfOrigin } from '../../signer/rule.ts';
+import { replaceFileDurably, storageFault, type WriteStep, writeFileDurably } from '../durable-file.ts';
+import { RotatingKeys, type RotationStep } from './rotating-keys.ts';
+import { readIfThere } from './signing-keys.ts';
 
-interface Remembered {
-  readonly size: bigint;
-  readonly root: Uint8Array;
+export interface FolderSignerOptions {
+  /** A folder without a key gets one. */
+  readonly mayMakeKey: boolean;
+  /** The name of the log that it signs for; absent: that of the first log that tells it. */
+  readonly name?: string;
+  /** Whether a tree may begin anew; see signer/rule.ts. Where the operator's word comes with the recovery: always. */
+  readonly mayBegin?: (origin: string) => boolean;
+  /** Told of each step, so that a test can end the process there. */
+  readonly passed?: (step: WriteStep | RotationStep | 'checked' | 'marked' | 'signed') => void;
 }
 
-/** Ed25519 of the platform, for `verifierOf`. */
-export const VERIFY_FUNCTIONS: VerifyFunctions = {
-  ed25519: (publicKey, message, signature) => verify(null, message, publicKeyObject(publicKey), signature),
-};
+const LOST =
+  'its memory of what it signed is gone: put back the newest copy of the file last (operating/signer.md says what else)';
 
-const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
-
-function publicKeyObject(raw: Uint8Array): KeyObject {
-  return createPublicKey({ key: Buffer.concat([SPKI_PREFIX, raw]), format: 'der', type: 'spki' });
-}
-
-export class FolderSigner implements HeadSigner {
-  readonly publicKey: Uint8Array;
+export class FolderSigner implements Signer {
   readonly #folder: string;
-  readonly #key: KeyObject;
-  readonly #last: Map<string, Remembered>;
-  readonly #signers = new Map<string, NoteSigner>();
+  readonly #keys: RotatingKeys;
+  readonly #options: FolderSignerOptions;
+  #memory: SignerMemory;
+  #isUsed: boolean;
   #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(folder: string, key: KeyObject, last: Map<string, Remembered>) {
+  private constructor(folder: string, keys: RotatingKeys, options: FolderSignerOptions) {
     this.#folder = folder;
-    this.#key = key;
-    this.#last = last;
-    this.publicKey = new Uint8Array(
-      createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(SPKI_PREFIX.length),
-    );
+    this.#keys = keys;
+    this.#options = options;
+    this.#memory = readMemory(folder);
+    this.#isUsed = existsSync(join(folder, 'used'));
   }
 
   /**
-   * Opens the signer, making its key at first use.
-   * @throws data-unwritable, disk-full; signer-refused when the memory is there but can't be read as such
+   * Opens the signer. Who signs with it holds the folder alone.
+   * @throws data-unwritable, disk-full; key-mismatch without a key; signer-refused when the memory can't be read as such
    */
-  static open(folder: string): FolderSigner {
+  static open(folder: string, options: FolderSignerOptions): FolderSigner {
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const pem = readIfThere(join(folder, 'key')) ?? makeKey(folder);
-      // A missing memory is an empty one: the sealer finds stored heads that this signer doesn't remember, and stops.
-      return new FolderSigner(
-        folder,
-        createPrivateKey(pem),
-        parseLast(folder, readIfThere(join(folder, 'last')) ?? ''),
-      );
+      if (options.mayMakeKey) mkdirSync(folder, { recursive: true, mode: 0o700 });
+      return new FolderSigner(folder, new RotatingKeys(folder, options.mayMakeKey, options.passed), options);
     } catch (error) {
       throw storageFault(error, folder, 'open the signer');
     }
   }
 
-  /** What a signer folder remembers now. */
-  static readLast(folder: string): ReadonlyMap<string, Remembered> {
-    return parseLast(folder, readIfThere(join(folder, 'last')) ?? '');
+  /** What a signer's folder remembers now: another process may have signed since it was opened. */
+  static readLast(folder: string): ReadonlyMap<string, SignedHead> {
+    return readMemory(folder).last;
   }
 
-  /** Whether any head was ever signed here. */
-  get hasSigned(): boolean {
-    return this.#last.size > 0;
+  /** Why it signs nothing, or null: the key has signed, and no head is remembered. */
+  get lost(): string | null {
+    return this.#isUsed && this.#memory.last.size === 0 ? LOST : null;
   }
 
-  async last(origin: string): Promise<Remembered | null> {
-    return this.#last.get(origin) ?? null;
+  /** Ends what a death has left of a rotation. Only whoever holds the folder. */
+  settle(): void {
+    this.#keys.settle();
+  }
+
+  async describe(): Promise<SignerDescription> {
+    return {
+      publicKeys: this.#keys.publicKeys,
+      name: this.#memory.inception?.name ?? this.#options.name ?? null,
+      inception: this.#memory.inception,
+      hasSigned: this.#isUsed || this.#memory.last.size > 0,
+    };
+  }
+
+  begin(mark: InceptionMark): Promise<{ ok: true } | Refusal> {
+    return this.#inTurn(() => this.#beginNow(mark));
+  }
+
+  async last(origin: string): Promise<SignedHead | null> {
+    return this.#memory.last.get(origin) ?? null;
+  }
+
+  sign(heads: readonly SignRequest[]): Promise<Signature[]> {
+    return this.#inTurn(() => this.#signNow(heads));
+  }
+
+  async rotation(number: number): Promise<SignerRotation | null> {
+    return this.#keys.rotation(number);
+  }
+
+  rotate(number: number): Promise<RotationAnswer> {
+    return this.#inTurn(async () => {
+      const { inception, last } = this.#memory;
+      if (this.lost !== null) return { ok: false, reason: this.lost };
+      if (inception === null) return { ok: false, reason: 'the signer has not been begun' };
+      return this.#keys.rotate(number, inception.name, last).catch((error: unknown) => {
+        throw storageFault(error, this.#folder, 'rotate the key');
+      });
+    });
+  }
+
+  closeRotation(proof: RotationProof): Promise<RotationAnswer> {
+    return this.#inTurn(() =>
+      this.#keys.close(proof, this.#memory.last).catch((error: unknown) => {
+        throw storageFault(error, this.#folder, 'rotate the key');
+      }),
+    );
   }
 
   /** Calls run one after the other: each decides on what the one before it made durable. */
-  sign(heads: readonly SignRequest[]): Promise<Signature[]> {
-    const turn = this.#turn.then(() => this.#signNow(heads));
+  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(call);
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
 
-  async #signNow(heads: readonly SignRequest[]): Promise<Signature[]> {
-    const refusals = heads.map((head) => this.#refusal(head));
-    const next = new Map(this.#last);
-    for (const [index, { origin, size, root }] of heads.entries()) {
-      if (refusals[index] === null) next.set(origin, { size, root });
+  async #beginNow(mark: InceptionMark): Promise<{ ok: true } | Refusal> {
+    const { inception, last } = this.#memory;
+    const { name } = this.#options;
+    if (name !== undefined && name !== mark.name)
+      return { ok: false, reason: `the signer is for ${name} alone, not for ${mark.name}` };
+    if (inception !== null) {
+      // Whoever begins it holds the folder.
+      this.#keys.settle();
+      if (sameInception(inception, mark)) return { ok: true };
+      const reason = `the signer was begun for ${inception.name} at ${inception.begunAt}, and signs for no other log`;
+      return { ok: false, reason };
     }
-    await this.#remember(next);
-    return heads.map(({ origin, size, root }, index) => {
+    const strange = [...last.keys()].find((origin) => treeOfOrigin(mark.name, origin) === null);
+    if (strange !== undefined)
+      return { ok: false, reason: `the signer has signed ${strange}, which is not of ${mark.name}` };
+    // Sealing stops at the stored heads that it does not remember; a mark would make the loss look like a beginning.
+    if (this.lost !== null) return { ok: true };
+    await this.#remember({ inception: mark, last });
+    return { ok: true };
+  }
+
+  async #signNow(heads: readonly SignRequest[]): Promise<Signature[]> {
+    const { inception } = this.#memory;
+    const last = new Map(this.#memory.last);
+    const view = { name: inception?.name ?? null, last, mayBegin: this.#options.mayBegin ?? (() => true) };
+    // Each is held against the memory as the one before it leaves it: one request may name a tree twice.
+    const refusals = heads.map((head) => {
+      const reason = this.lost ?? refusalOf(view, head);
+      if (reason === null) last.set(head.origin, { size: head.size, root: head.root });
+      return reason;
+    });
+    this.#options.passed?.('checked');
+    if (refusals.includes(null)) await this.#remember({ inception, last });
+    const signatures = heads.map(({ origin, size, root }, index): Signature => {
       const reason = refusals[index];
       if (reason !== null) return { ok: false, reason };
-      return { ok: true, note: signNote(formatTreeHead({ origin, size, root }), [this.noteSigner(origin)]) };
+      return this.#keys.sign({ origin, size, root });
     });
+    this.#options.passed?.('signed');
+    return signatures;
   }
 
-  /** The key under the name of a tree. */
-  noteSigner(origin: string): NoteSigner {
-    let signer = this.#signers.get(origin);
-    if (signer === undefined) {
-      const { name, keyId } = verifierKey(origin, 'ed25519', this.publicKey);
-      signer = { name, keyId, sign: (message) => new Uint8Array(sign(null, message, this.#key)) };
-      this.#signers.set(origin, signer);
-    }
-    return signer;
-  }
-
-  #refusal({ origin, size, root, after }: SignRequest): string | null {
-    const last = this.#last.get(origin);
-    if (last === undefined) return null;
-    if (after?.size !== last.size || !equalBytes(after.root, last.root))
-      return `the signer remembers size ${last.size} of ${origin}, which the sealer does not know`;
-    if (size > last.size) return null;
-    if (size < last.size)
-      return `the signer refused size ${size} of ${origin}: it has signed size ${last.size}`;
-    return equalBytes(root, last.root)
-      ? null
-      : `the signer refused another root of ${origin} at size ${size}`;
-  }
-
-  async #remember(next: Map<string, Remembered>): Promise<void> {
-    const lines = [...next].map(([origin, { size, root }]) => `${origin} ${size} ${toBase64(root)}\n`);
+  async #remember(memory: SignerMemory): Promise<void> {
     try {
-      await replaceFileDurably(join(this.#folder, 'last'), lines.join(''), 0o600);
+      await replaceFileDurably(join(this.#folder, 'last'), formatMemory(memory), 0o600, this.#options.passed);
+      if (memory.last.size > 0 && !this.#isUsed) {
+        writeFileDurably(
+          join(this.#folder, 'used'),
+          'This key has signed heads; the file last holds them.\n',
+          0o600,
+        );
+        this.#isUsed = true;
+      }
+      this.#options.passed?.('marked');
     } catch (error) {
       throw storageFault(error, this.#folder, 'remember signed heads');
     }
-    for (const [origin, remembered] of next) this.#last.set(origin, remembered);
+    this.#memory = memory;
   }
 }
 
-function readIfThere(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-function makeKey(folder: string): string {
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
-  writeFileDurably(join(folder, 'key'), pem, 0o600);
-  syncDirectory(join(folder, '..'));
-  return pem;
-}
-
-function parseLast(folder: string, text: string): Map<string, Remembered> {
-  const last = new Map<string, Remembered>();
-  for (const line of text.split('\n').slice(0, -1)) {
-    const [origin, sizeText, rootText, ...rest] = line.split(' ');
-    const size = parseDecimal(sizeText ?? '');
-    const root = fromBase64(rootText ?? '');
-    if (rest.length > 0 || size === null || root?.length !== 32 || last.has(origin)) {
-      throw new EvidentError(
-        'signer-refused',
-        `${join(folder, 'last')} holds a line that is not a remembered head: ${JSON.stringify(line.slice(0, 200))}`,
-      );
-    }
-    last.set(origin, { size, root });
-  }
-  if (text !== '' && !text.endsWith('\n'))
-    throw new EvidentError('signer-refused', `${join(folder, 'last')} is cut off`);
-  return last;
+function readMemory(folder: string): SignerMemory {
+  const path = join(folder, 'last');
+  const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const text = bytes > MEMORY_BYTES_MAX ? ' '.repeat(MEMORY_BYTES_MAX + 1) : readIfThere(path);
+  if (text === null) return EMPTY_MEMORY;
+  const parsed = parseMemory(text);
+  if (!parsed.ok)
+    throw new EvidentError('signer-refused', `${path} is not the memory of a signer: ${parsed.reason}`);
+  return parsed.value;
 }

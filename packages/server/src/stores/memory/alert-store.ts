@@ -2,12 +2,13 @@
 
 import { derivedId } from '@evident/core/derived-id.ts';
 import { SYSTEM_TENANT } from '@evident/core/record.ts';
-import { type Increment, PLACES_MAX } from '../../alerts/evaluate.ts';
+import type { Increment } from '../../alerts/evaluate.ts';
 import {
   type Advance,
   type Alert,
   type AlertBoard,
   type AlertQuery,
+  type AlertRetention,
   type AlertSpan,
   type AlertState,
   type AlertStream,
@@ -23,15 +24,9 @@ import {
   type WebhookCounts,
   type WebhookStore,
 } from '../../alerts/ports.ts';
-import { type AlertRule, FIRST_RULES, type RuleDefinition } from '../../alerts/rule.ts';
+import { type AlertRule, FIRST_RULES, periodOf, type RuleDefinition } from '../../alerts/rule.ts';
 import type { RecordSource } from '../../project/ports.ts';
-
-interface Window extends Omit<Increment, 'count' | 'places'> {
-  others: boolean;
-  end: bigint;
-  count: bigint;
-  places: string[];
-}
+import { AlertWindows, type FullWindow } from './alert-windows.ts';
 
 interface Queued {
   id: string;
@@ -63,10 +58,10 @@ const later = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 /** Bytes in order, as a "C" collation has them; the texts compared here are ASCII. */
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-export class MemoryAlertStore implements AlertStream, AlertBoard {
+export class MemoryAlertStore implements AlertStream, AlertBoard, AlertRetention {
   readonly #deps: MemoryAlertDeps;
   readonly #checkpoints = new Map<number, { next: bigint; seen: bigint }>();
-  readonly #windows = new Map<string, Window>();
+  readonly #windows: AlertWindows;
   readonly #alerts = new Map<string, Alert & { key: string }>();
   readonly rules = new Map<string, AlertRule[]>();
   readonly webhooks = new Map<string, Held>();
@@ -77,6 +72,7 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
 
   constructor(deps: MemoryAlertDeps) {
     this.#deps = deps;
+    this.#windows = new AlertWindows(deps.groupsMax ?? GROUPS_MAX);
   }
 
   get clock(): () => bigint {
@@ -112,14 +108,10 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
       this.#checkpoints.set(tree, { next: to, seen: later(this.#checkpoints.get(tree)!.seen, seen) });
       this.seen = later(this.seen, seen);
     }
-    const raised: string[] = [];
-    const touched = new Set<string>();
-    const sorted = [...increments].sort((a, b) => byText(a.subject, b.subject));
-    for (const increment of sorted) touched.add(this.#count(increment));
-    for (const key of touched) {
-      const id = this.#tell(this.#windows.get(key)!);
-      if (id !== null) raised.push(id);
-    }
+    const items = [...increments]
+      .sort((a, b) => byText(a.subject, b.subject))
+      .map((increment) => ({ rule: this.#rule(increment.ruleId, increment.version), increment }));
+    const raised = this.#windows.add(items).flatMap((window) => this.#tell(window) ?? []);
     return { kind: 'advanced', raised };
   }
 
@@ -127,27 +119,8 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
     return this.rules.get(id)!.find((rule) => rule.version === version)!;
   }
 
-  #count(increment: Increment): string {
-    const { ruleId, version, tenant, windowStart } = increment;
-    const start = `${ruleId}:${version}:${tenant}:${windowStart}:`;
-    const isKnown = this.#windows.has(`${start}one:${increment.subject}`);
-    const known = [...this.#windows.keys()].filter((key) => key.startsWith(`${start}one:`)).length;
-    const others = !isKnown && known >= (this.#deps.groupsMax ?? GROUPS_MAX);
-    const subject = others ? '' : increment.subject;
-    const key = `${start}${others ? 'others' : 'one'}:${subject}`;
-    const end = windowStart + this.#rule(ruleId, version).windowUs;
-    const held = this.#windows.get(key) ?? { ...increment, subject, others, end, count: 0n, places: [] };
-    held.count += increment.count;
-    held.places = [...new Set([...held.places, ...increment.places])].sort().slice(0, PLACES_MAX);
-    this.#windows.set(key, held);
-    return key;
-  }
-
-  #tell(window: Window): string | null {
-    const { ruleId, version, tenant, windowStart, others, subject, count, places } = window;
-    const rule = this.#rule(ruleId, version);
-    if (count < rule.threshold) return null;
-    const key = `alert:${ruleId}:${version}:${tenant}:${windowStart}:${others ? 'others' : 'one'}:${subject}`;
+  #tell({ rule, tenant, period, others, subject, start, end, count, places }: FullWindow): string | null {
+    const key = `alert:${rule.id}:${rule.version}:${tenant}:${period}:${others ? 'others' : 'one'}:${subject}`;
     const id = derivedId(key);
     const before = this.#alerts.get(id);
     const alert = before ?? {
@@ -155,18 +128,18 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
       id,
       key,
       tenant,
-      rule: { id: ruleId, version },
+      rule: { id: rule.id, version: rule.version },
       name: rule.name,
       severity: rule.severity,
       groupBy: rule.groupBy,
       subject: others || rule.groupBy === 'none' ? null : subject,
       others,
-      windowStart,
-      windowEnd: window.end,
       threshold: rule.threshold,
       openedAt: this.#deps.clock(),
     };
-    this.#alerts.set(id, { ...alert, count, places });
+    // The earliest window of the period: a later one may reach the threshold first, where partitions are behind.
+    if (before?.windowStart != null && before.windowStart < start) return null;
+    this.#alerts.set(id, { ...alert, windowStart: start, windowEnd: end, count, places });
     if (before !== undefined) return null;
     this.#enqueue(id, null);
     return id;
@@ -190,9 +163,7 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
     let past = now;
     for (const [tree, { next, seen }] of this.#checkpoints)
       if (heads.get(tree) !== next && seen < past) past = seen;
-    const old = [...this.#windows].filter(([, { end }]) => end <= past);
-    for (const [key] of old) this.#windows.delete(key);
-    return old.length;
+    return this.#windows.forget(past);
   }
 
   async raise(condition: Condition): Promise<string | null> {
@@ -245,6 +216,36 @@ export class MemoryAlertStore implements AlertStream, AlertBoard {
     const acknowledgedAt = this.#deps.clock();
     this.#alerts.set(id, { ...alert, acknowledgedAt, acknowledgedBy: by, note });
     return 'acknowledged' as const;
+  }
+
+  #mayGo(
+    { id, tenant, rule, openedAt, acknowledgedAt, closedAt, windowStart }: Alert,
+    before: bigint,
+  ): boolean {
+    const dayAgo = this.#deps.clock() - 86_400_000_000n;
+    if (openedAt >= before || openedAt >= dayAgo || acknowledgedAt === null) return false;
+    if ([...this.queue.values()].some(({ alertId, state }) => alertId === id && state === 'pending'))
+      return false;
+    if (rule === null || windowStart === null) return closedAt !== null;
+    const made = this.#rule(rule.id, rule.version);
+    return !this.#windows.isOpen(made, tenant, periodOf(made, windowStart));
+  }
+
+  async removable(beforeUs: bigint, most: number): Promise<readonly string[]> {
+    return [...this.#alerts.values()]
+      .filter((alert) => this.#mayGo(alert, beforeUs))
+      .sort((a, b) => Number(a.openedAt - b.openedAt) || byText(a.id, b.id))
+      .slice(0, most)
+      .map(({ id }) => id);
+  }
+
+  async remove(ids: readonly string[], beforeUs: bigint): Promise<number> {
+    const gone = (await this.find(ids)).filter((alert) => this.#mayGo(alert, beforeUs));
+    for (const { id } of gone) {
+      this.#alerts.delete(id);
+      for (const [key, { alertId }] of this.queue) if (alertId === id) this.queue.delete(key);
+    }
+    return gone.length;
   }
 }
 

@@ -23,6 +23,7 @@ import {
   type MemoryViews,
   placeKey,
   putRows,
+  refuseUnstorable,
 } from './view-store.ts';
 
 /** What is kept of a resolution, by `<view> <generation> <tree> <position>`. */
@@ -103,20 +104,25 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     return this.#step('replay', () => {
       const open = this.#open(letter);
       if (open === null) return 'changed';
-      const { letters, rows } = open.generation;
+      if (row !== null) refuseUnstorable(row);
+      const { generation } = open;
       const { tree, attempts, firstAt } = open.letter;
       const key = placeKey(tree, letter.position);
-      letters.delete(key);
-      if (row !== null) putRows(open.generation, [{ tree, record, row }], this.#deps.clock());
-      const reused = letters.get(key);
+      // Beside it: nothing is done when the event can't be appended.
+      const draft = draftOf(generation);
+      draft.letters.delete(key);
+      if (row !== null) putRows(draft, [{ tree, record, row }], this.#deps.clock());
+      const reused = draft.letters.get(key);
       if (reused !== undefined) {
-        letters.set(key, { ...reused, attempts: attempts + 1, firstAt });
+        draft.letters.set(key, { ...reused, attempts: attempts + 1, firstAt });
+        takeOver(generation, draft);
         return 'reused';
       }
       this.#append(settlement);
+      takeOver(generation, draft);
       const settled = { ...open.letter, attempts: attempts + 1, resolution: 'replayed' as const };
-      this.#settle(open.generation, letter, settled, settlement);
-      return rows.has(key) ? 'shown' : 'repeat';
+      this.#settle(generation, letter, settled, settlement);
+      return generation.rows.has(key) ? 'shown' : 'repeat';
     });
   }
 
@@ -203,4 +209,20 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     await hooks?.after?.(`letters.${operation}`);
     return result;
   }
+}
+
+function draftOf(generation: MemoryGeneration): MemoryGeneration {
+  const { rows, letters, identities } = generation;
+  return { ...generation, rows: new Map(rows), letters: new Map(letters), identities: new Map(identities) };
+}
+
+function takeOver({ rows, letters, identities }: MemoryGeneration, draft: MemoryGeneration): void {
+  replace(rows, draft.rows);
+  replace(letters, draft.letters);
+  replace(identities, draft.identities);
+}
+
+function replace<Value>(held: Map<string, Value>, by: ReadonlyMap<string, Value>): void {
+  held.clear();
+  for (const [key, value] of by) held.set(key, value);
 }

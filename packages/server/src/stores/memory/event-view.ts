@@ -166,6 +166,10 @@ export class MemoryEventView implements EventView {
     return matches;
   }
 
+  async tenants(): Promise<string[]> {
+    return [...new Set(this.#matching(null, {}).map(({ hit }) => hit.tenant))].sort(compareTexts);
+  }
+
   async complete(tenant: string | null, log: string | null): Promise<Completeness> {
     const { generation, held } = this.#live();
     const isAsked = (one: { readonly log: string }) => log === null || one.log === log;

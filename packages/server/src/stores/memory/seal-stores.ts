@@ -1,11 +1,12 @@
 /** The ports of sealing in memory. State and store are apart, as in `log.ts`: the state is what a crash leaves. */
 
-import { equalBytes, toBase64 } from '@evident/core/bytes.ts';
+import { equalBytes } from '@evident/core/bytes.ts';
 import { formatTreeHead } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { leafOf } from '@evident/core/leaf.ts';
 import { emptyRoot, HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { type Signer as NoteSigner, signNote } from '@evident/core/note.ts';
+import { parseOrigin } from '@evident/core/origin.ts';
 import { hashLeaf } from '@evident/core/sha256.ts';
 import type { Log } from '../../log/log.ts';
 import type {
@@ -20,6 +21,7 @@ import type {
   TileStore,
   TileWrite,
 } from '../../seal/ports.ts';
+import { refusalOf } from '../../signer/rule.ts';
 import type { MemoryLogHooks, MemoryLogState } from './log.ts';
 
 async function step<T>(hooks: MemoryLogHooks, operation: string, effect: () => T): Promise<T> {
@@ -195,19 +197,12 @@ export class MemorySigner implements HeadSigner {
     return step(this.#hooks, 'signer.sign', () => heads.map((head) => this.#signOne(head)));
   }
 
-  #signOne({ after, ...head }: SignRequest): Signature {
-    const { origin, size, root } = head;
-    const last = this.#last.get(origin);
-    if (last !== undefined && (size < last.size || (size === last.size && !equalBytes(root, last.root)))) {
-      return { ok: false, reason: `the signer refused size ${size} and root ${toBase64(root)} of ${origin}` };
-    }
-    if (last !== undefined && (after?.size !== last.size || !equalBytes(after.root, last.root))) {
-      return {
-        ok: false,
-        reason: `the signer remembers size ${last.size} of ${origin}, which the sealer does not know`,
-      };
-    }
+  #signOne(request: SignRequest): Signature {
+    const { origin, size, root } = request;
+    const name = parseOrigin(origin)?.name ?? null;
+    const reason = refusalOf({ name, last: this.#last, mayBegin: () => true }, request);
+    if (reason !== null) return { ok: false, reason };
     this.#last.set(origin, { size, root });
-    return { ok: true, note: signNote(formatTreeHead(head), [this.#signerOf(origin)]) };
+    return { ok: true, note: signNote(formatTreeHead({ origin, size, root }), [this.#signerOf(origin)]) };
   }
 }

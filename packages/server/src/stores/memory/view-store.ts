@@ -46,6 +46,10 @@ type Bodies = ReadonlyMap<string, MemoryRow>;
 export interface MemoryGeneration {
   definition: string;
   state: 'building' | 'live' | 'retired';
+  /** Microseconds since the Unix epoch; null while it is built or shown. */
+  retiredAt: bigint | null;
+  /** What it held is gone; its number is not used again. */
+  isDropped: boolean;
   readonly checkpoints: Map<number, { readonly next: bigint; readonly attempts: number }>;
   /** By `<tree> <position>`. */
   readonly rows: Map<string, MemoryRow>;
@@ -93,9 +97,11 @@ export function recordLookup(
 
 export const placeKey = (tree: number, position: bigint): string => `${tree} ${position}`;
 
-const newGeneration = (definition: string, state: MemoryGeneration['state']): MemoryGeneration => ({
+export const newGeneration = (definition: string, state: MemoryGeneration['state']): MemoryGeneration => ({
   definition,
   state,
+  retiredAt: null,
+  isDropped: false,
   checkpoints: new Map(),
   rows: new Map(),
   letters: new Map(),
@@ -301,7 +307,7 @@ export class MemoryViewStore implements ViewStore {
 }
 
 /** PostgreSQL's text holds no U+0000. */
-function refuseUnstorable(row: EventRow): void {
+export function refuseUnstorable(row: EventRow): void {
   for (const value of Object.values(row))
     if (typeof value === 'string' && value.includes('\u0000'))
       throw new OutputRefused('the view refuses it: a text holds U+0000');

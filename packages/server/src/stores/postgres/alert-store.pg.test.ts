@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { describeAlertStore, makeEvent } from '../../../contract/alert-store-contract.ts';
+import { type AlertLimits, type AlertsUnderTest, makeEvent } from '../../../contract/alert-scene.ts';
+import { describeAlertStore } from '../../../contract/alert-store-contract.ts';
+import { describeWebhookStore } from '../../../contract/webhook-store-contract.ts';
 import { openTestDatabase, type TestDatabase } from '../../../test/database.ts';
 import { evaluate } from '../../alerts/evaluate.ts';
+import type { SecretBox } from '../../alerts/ports.ts';
 import { PostgresAlertStore, PostgresRuleStore } from './alert-store.ts';
 import { PostgresWebhookStore } from './webhook-store.ts';
+
+/** As of a data directory, without one: what is stored is turned over. */
+const turned = (bytes: Uint8Array) => new Uint8Array([0, ...bytes].reverse());
+const isSealed = (stored: Uint8Array) => stored.length === 33;
+const box: SecretBox = {
+  isSealed,
+  seal: (_id, secret) => turned(secret),
+  open: (_id, stored) => (isSealed(stored) ? turned(stored).slice(1, 33) : stored),
+};
 
 let database: Promise<TestDatabase> | undefined;
 const TABLES = ['alerts', 'alert_rules', 'alert_windows', 'webhooks', 'webhook_deliveries'];
@@ -24,20 +36,26 @@ async function openEmpty(): Promise<TestDatabase & { trees: number[] }> {
   return { ...opened, trees: rows.map(({ tree }) => tree) };
 }
 
-describeAlertStore('postgres', async ({ groupsMax, ruleVersionsMax } = {}) => {
-  const { pool, trees } = await openEmpty();
+async function openStores({ groupsMax, ruleVersionsMax }: AlertLimits = {}): Promise<AlertsUnderTest> {
+  const { pool, owner, trees } = await openEmpty();
   return {
     alerts: new PostgresAlertStore(pool, groupsMax),
     rules: new PostgresRuleStore(pool, ruleVersionsMax),
-    webhooks: new PostgresWebhookStore(pool),
+    webhooks: new PostgresWebhookStore(pool, box),
     trees,
+    age: async (microseconds) => {
+      await owner.query('UPDATE evident.alerts SET opened_us = opened_us - $1', [microseconds.toString()]);
+    },
   };
-});
+}
+
+describeAlertStore('postgres', openStores, 25);
+describeWebhookStore('postgres', openStores);
 
 it('shows a connection the rows of the tenant that it names, and lets it write none', async () => {
   const { pool, trees } = await openEmpty();
   const alerts = new PostgresAlertStore(pool);
-  const webhooks = new PostgresWebhookStore(pool);
+  const webhooks = new PostgresWebhookStore(pool, box);
   for (const [tenant, name] of [
     ['acme', 'a'],
     ['other', 'b'],
@@ -93,7 +111,7 @@ it('forgets a window only when no append can still belong to it', async () => {
   const alerts = new PostgresAlertStore(pool);
   const { rulesVersion, rules } = await alerts.load();
   const over = { ruleId: rules[0].id, version: 1, tenant: 'acme', subject: 'a', count: 1n, places: [] };
-  await alerts.advance(rulesVersion, [], [{ ...over, windowStart: 1_000_000_000_000_000n }]);
+  await alerts.advance(rulesVersion, [], [{ ...over, sliceStart: 1_000_000_000_000_000n }]);
   // An append that is under way has locked its counter, and may have read the clock already.
   const appending = await owner.connect();
   try {
@@ -110,7 +128,7 @@ it('forgets a window only when no append can still belong to it', async () => {
 it('lets several claim at once, each delivery for one', async () => {
   const { pool } = await openEmpty();
   const alerts = new PostgresAlertStore(pool);
-  const webhooks = new PostgresWebhookStore(pool);
+  const webhooks = new PostgresWebhookStore(pool, box);
   const id = '00000000-0000-4000-8000-000000000001';
   await webhooks.add(
     { id, tenant: null, name: 'w', url: 'https://example.com/', payload: 'alert', madeBy: 'key:a' },

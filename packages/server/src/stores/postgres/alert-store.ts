@@ -1,4 +1,4 @@
-/** The ports `AlertStream`, `AlertBoard` and `RuleStore` on PostgreSQL (sql/postgres/0010_alerts*.sql). */
+/** The ports `AlertStream`, `AlertBoard` and `RuleStore` on PostgreSQL (sql/postgres/0010_alerts*.sql, 0015_alert_windows.sql). */
 
 import { isEvidentError } from '@evident/core/errors.ts';
 import type pg from 'pg';
@@ -8,6 +8,7 @@ import {
   type Alert,
   type AlertBoard,
   type AlertQuery,
+  type AlertRetention,
   type AlertSpan,
   type AlertState,
   type AlertStream,
@@ -41,7 +42,7 @@ function stateOf(error: unknown): string | undefined {
   return isEvidentError(error) ? (error.cause as { code?: string } | undefined)?.code : undefined;
 }
 
-export class PostgresAlertStore implements AlertStream, AlertBoard {
+export class PostgresAlertStore implements AlertStream, AlertBoard, AlertRetention {
   readonly #pool: pg.Pool;
   readonly #groupsMax: number;
 
@@ -101,7 +102,7 @@ export class PostgresAlertStore implements AlertStream, AlertBoard {
         increments.map(({ ruleId }) => ruleId),
         increments.map(({ version }) => version),
         increments.map(({ tenant }) => tenant),
-        increments.map(({ windowStart }) => windowStart.toString()),
+        increments.map(({ sliceStart }) => sliceStart.toString()),
         increments.map(({ subject }) => subject),
         increments.map(({ count }) => count.toString()),
         increments.map(({ places }) => places.join(',')),
@@ -176,6 +177,26 @@ export class PostgresAlertStore implements AlertStream, AlertBoard {
       [id, tenant, by, note],
     );
     return row.outcome;
+  }
+
+  async removable(beforeUs: bigint, most: number): Promise<readonly string[]> {
+    const rows = await call<{ id: string }>(
+      this.#pool,
+      'looking for old alerts',
+      'SELECT evident.alerts_removable($1, $2) AS id',
+      [beforeUs.toString(), most],
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  async remove(ids: readonly string[], beforeUs: bigint): Promise<number> {
+    const [row] = await call<{ gone: string }>(
+      this.#pool,
+      'removing old alerts',
+      'SELECT evident.alerts_remove($1, $2) AS gone',
+      [ids, beforeUs.toString()],
+    );
+    return Number(row.gone);
   }
 }
 

@@ -3,12 +3,13 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { isEvidentError } from '@evident/core/errors.ts';
+import { ROW_TEXT_BYTES_MAX } from '@evident/core/mapping/row.ts';
 import { searchAll } from '../../../contract/view-events.ts';
 import { openEventViewScene, type PostgresScene } from '../../../test/event-view-scene.ts';
 import type { EventFilter } from '../../query/filter.ts';
 import { matchesFilter } from '../../query/match.ts';
 import type { EventPlace, FoundEvent } from '../../query/ports.ts';
-import { FIRST_LOOK_ROWS, findTenantPage, type RowPage, SCAN_STEP_ROWS } from './event-pages.ts';
+import { findTenantPage, LOOK_ROWS, PREFIX_LOOK_ROWS, type RowPage, SCAN_STEP_ROWS } from './event-pages.ts';
 import { endOfPrefix, type Statement } from './event-sql.ts';
 import { TenantQueries } from './tenant-query.ts';
 
@@ -85,6 +86,9 @@ async function explainAsked(): Promise<string[]> {
   return plans;
 }
 
+/** A condition that the index compares beside its own. */
+const held = (column: string) => new RegExp(`Index Cond: .*\\(${column} >= .*\\) AND \\(${column} <= `);
+
 const indexOf = (columns: string) => new RegExp(`Index Scan Backward using events_g1_\\d+_tenant_${columns}`);
 
 describe('plans of searches', () => {
@@ -154,19 +158,38 @@ describe('plans of searches', () => {
     }
   });
 
-  it('looks through the index of each value for a while, and then at all that have both', async () => {
+  it('looks through the index of each value for a while, and then compares all within that of the first', async () => {
     const few = await plansOf({ actor: 'old', action: 'login' });
     assert.equal(few.length, 1, 'the few of the actor are all of them');
-    const both = await plansOf({ actor: 'even', action: 'login' });
-    assert.equal(both.length, 3);
-    assert.match(both[0], indexOf('actor_id'));
-    assert.match(both[1], indexOf('action'));
-    assert.match(both[2], /_tenant_a/);
-    const frequent = await plansOf({ action: 'login', result: 'denied', actor: 'usr_1' });
-    assert.equal(frequent.length, 1);
-    const rare = await plansOf({ actor: 'even', actionPrefix: 'rare.' });
-    assert.match(rare[1], /action >= 'rare\.'::text\) AND \(action < 'rare\/'::text/);
-    for (const plan of [...few, ...both, ...frequent, ...rare]) assert.doesNotMatch(plan, /Seq Scan/);
+    const rare = await plansOf({ actor: 'even', action: 'rare.1' });
+    assert.equal(rare.length, 2, 'the few of the action are all of them');
+    assert.match(rare[1], indexOf('action'));
+    const frequent = await plansOf({ action: 'doc.0', actor: 'even' });
+    assert.equal(frequent.length, 1, 'what is frequent together is found by the look');
+    const questions: [EventFilter, looks: string[], leading: string, held: RegExp][] = [
+      [{ actor: 'even', action: 'login' }, ['actor_id', 'action'], 'actor_id', held('action')],
+      [{ actor: 'even', result: 'success' }, [], 'actor_id', held('result')],
+      [
+        { actor: 'even', actionPrefix: 'rare.' },
+        [],
+        'actor_id',
+        /action >= 'rare\.'::text\) AND \(action < 'rare\//,
+      ],
+      [{ actor: 'even', result: 'denied' }, ['actor_id'], 'actor_id', held('result')],
+      [{ result: 'denied', action: 'login' }, ['action'], 'result', held('action')],
+      [{ resource: 'r2', result: 'success' }, [], 'resource_id', held('result')],
+      [{ resource: 'r2', actionPrefix: 'doc.' }, [], 'resource_id', /action >= 'doc\.'::text\) AND/],
+    ];
+    for (const [filter, looks, leading, condition] of questions) {
+      const plans = await plansOf(filter);
+      assert.equal(plans.length, looks.length + 1, JSON.stringify(filter));
+      for (const [at, column] of looks.entries()) assert.match(plans[at], indexOf(column));
+      const last = plans[plans.length - 1];
+      assert.match(last, indexOf(leading), JSON.stringify(filter));
+      const conditions = last.match(/Index Cond: .*/g) ?? [];
+      assert(conditions.length > 0 && conditions.every((one) => condition.test(one)), last);
+      for (const plan of plans) assert.doesNotMatch(plan, /Seq Scan|Bitmap|^ *-> +Sort/m);
+    }
   });
 
   it('finds the corrections of a whole page in the index that holds corrections alone', async () => {
@@ -264,7 +287,7 @@ describe('pages of a large view', () => {
       assert.equal(page.scanned, SCAN_STEP_ROWS);
     }
     assert.deepEqual(pages, [0, 0, 1]);
-    assert(FIRST_LOOK_ROWS < SCAN_STEP_ROWS);
+    assert(LOOK_ROWS < PREFIX_LOOK_ROWS && PREFIX_LOOK_ROWS < SCAN_STEP_ROWS);
   });
 
   it('merges the pages of all tenants', async () => {
@@ -279,6 +302,20 @@ describe('pages of a large view', () => {
     const scanned = await searchAll(scene.view, null, { ip: '10.0.0.1' }, 3);
     assert.equal(scanned.length, 1);
   });
+});
+
+it('holds the longest texts of a row in every index, and no text of a whole page', async () => {
+  const insert = (bytes: number) =>
+    scene.database.owner.query(
+      `WITH t AS (SELECT left(string_agg(md5(random()::text), ''), $1::int) AS one FROM generate_series(1, 300))
+       INSERT INTO evident.events (generation, appended_at, tree, position, event_time, timed, id, tenant, type, mapper, actor_id,
+                                   action, resource_id, result, correlation_id)
+       SELECT 1, timestamptz '2026-11-19T12:00:00Z', 1, 1000000, timestamptz '2020-01-01T00:00:00Z', true, gen_random_uuid(),
+              left(one, 64), 'note', 'note/1', one, one, one, 'denied', one FROM t`,
+      [bytes],
+    );
+  await insert(ROW_TEXT_BYTES_MAX);
+  await assert.rejects(insert(8_000), /index row (?:size \d+ exceeds|requires)/);
 });
 
 describe('queries on behalf of a tenant', () => {

@@ -24,6 +24,7 @@ import { type EventRow, eventColumns, foundOf, micros } from './event-rows.ts';
 import { correctionsOf, matching, Parameters, type Scope, tenantsOf } from './event-sql.ts';
 import { type PlacedRow, RECORD_COLUMNS, recordOfRow } from './placed-records.ts';
 import { TenantQueries, type ViewQuery } from './tenant-query.ts';
+import type { TenantTurns } from './tenant-turns.ts';
 
 /** Milliseconds that one statement may take. */
 export const STATEMENT_MS_MAX = 10_000;
@@ -53,8 +54,8 @@ export class PostgresEventView implements EventView {
   readonly #trees: TreeTable;
 
   /** @param pool connections of the role evident_server with no tenant set */
-  constructor(pool: pg.Pool, trees: TreeTable, statementMsMax = STATEMENT_MS_MAX) {
-    this.#queries = new TenantQueries(pool, statementMsMax);
+  constructor(pool: pg.Pool, trees: TreeTable, statementMsMax = STATEMENT_MS_MAX, turns?: TenantTurns) {
+    this.#queries = new TenantQueries(pool, statementMsMax, turns);
     this.#trees = trees;
   }
 
@@ -204,6 +205,10 @@ export class PostgresEventView implements EventView {
         ],
       }),
     );
+  }
+
+  tenants(): Promise<readonly string[]> {
+    return this.#queries.onView(null, 'listing tenants', (query) => this.#tenants(query, null));
   }
 
   complete(tenant: string | null, log: string | null): Promise<Completeness> {

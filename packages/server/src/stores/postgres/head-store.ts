@@ -94,10 +94,14 @@ export class PostgresHeadStore implements HeadStore {
     ]);
   }
 
-  async markListed(log: string, heads: readonly { partition: number; size: bigint }[]): Promise<void> {
-    await ask(this.#pool, 'marking listed heads', 'SELECT evident.mark_listed($1, $2)', [
+  async markListed(
+    log: string,
+    heads: readonly { partition: number; size: bigint; position: bigint }[],
+  ): Promise<void> {
+    await ask(this.#pool, 'marking listed heads', 'SELECT evident.mark_listed($1, $2, $3)', [
       heads.map(({ partition }) => this.#treeOf(log, partition)),
       heads.map(({ size }) => size.toString()),
+      heads.map(({ position }) => position.toString()),
     ]);
   }
 }

@@ -55,6 +55,7 @@ async function applyOne(client: pg.ClientBase, name: string, known: string | und
   await client.query('BEGIN');
   try {
     await client.query(text);
+    await guardFunctions(client);
     await client.query('INSERT INTO evident.migrations (name, sha256) VALUES ($1, $2)', [name, sha256]);
     await client.query('COMMIT');
   } catch (error) {
@@ -66,4 +67,12 @@ async function applyOne(client: pg.ClientBase, name: string, known: string | und
     );
   }
   return true;
+}
+
+/** A function that a migration makes or replaces has the check of 0014_tenant_bounds.sql from the same commit on. */
+async function guardFunctions(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query<{ guard: string | null }>(
+    "SELECT to_regprocedure('evident.guard_functions()')::text AS guard",
+  );
+  if (rows[0].guard !== null) await client.query('SELECT evident.guard_functions()');
 }

@@ -9,18 +9,18 @@ export class PublishedHeads implements HeadsReader, StatusReader {
   readonly #pool: pg.Pool;
   readonly #name: string;
   readonly #logs: ReadonlyMap<string, PostgresLog>;
-  readonly #vkeyOf: (origin: string) => string;
+  readonly #keysOf: (origin: string) => Promise<readonly PublishedKey[]>;
 
   constructor(
     pool: pg.Pool,
     name: string,
     logs: ReadonlyMap<string, PostgresLog>,
-    vkeyOf: (origin: string) => string,
+    keysOf: (origin: string) => Promise<readonly PublishedKey[]>,
   ) {
     this.#pool = pool;
     this.#name = name;
     this.#logs = logs;
-    this.#vkeyOf = vkeyOf;
+    this.#keysOf = keysOf;
   }
 
   async newest(log: string, partition: number): Promise<Uint8Array | null> {
@@ -36,14 +36,14 @@ export class PublishedHeads implements HeadsReader, StatusReader {
       'SELECT tree, epoch FROM evident.seals',
     );
     const epochs = new Map(rows.map(({ tree, epoch }) => [tree, epoch]));
-    return [...this.#logs.values()].flatMap((log) =>
+    const origins = [...this.#logs.values()].flatMap((log) =>
       log.trees.flatMap((tree, partition) =>
-        Array.from({ length: (epochs.get(tree) ?? 0) + 1 }, (_, epoch) => {
-          const origin = epochOrigin(this.#name, log.name, partition, epoch);
-          return { origin, vkey: this.#vkeyOf(origin), from: 0n, to: null };
-        }),
+        Array.from({ length: (epochs.get(tree) ?? 0) + 1 }, (_, epoch) =>
+          epochOrigin(this.#name, log.name, partition, epoch),
+        ),
       ),
     );
+    return (await Promise.all(origins.map((origin) => this.#keysOf(origin)))).flat();
   }
 
   async sealedSizes(log: string): Promise<readonly bigint[]> {

@@ -29,6 +29,15 @@ export function rowsQuery(tree: number, from: bigint, to: bigint, limit: number)
   return `COPY (SELECT ${COLUMNS.join(', ')} FROM evident.records WHERE tree = ${tree} AND position >= ${from} AND position < ${to} ORDER BY position LIMIT ${limit}) TO STDOUT (FORMAT binary)`;
 }
 
+/** Query for the rows of one tree at these positions, in their order. */
+export function placedRowsQuery(tree: number, positions: Float64Array): string {
+  if (!Number.isSafeInteger(tree) || !positions.every(Number.isSafeInteger))
+    throw new RangeError('tree and positions are integers');
+  // OFFSET 0: one look into the primary key a place, whatever the planner thinks of the array.
+  return `COPY (SELECT ${COLUMNS.map((column) => `r.${column}`).join(', ')} FROM unnest('{${positions.join(',')}}'::bigint[]) WITH ORDINALITY s(place, number)
+    CROSS JOIN LATERAL (SELECT * FROM evident.records x WHERE x.tree = ${tree} AND x.position = s.place OFFSET 0) r ORDER BY s.number) TO STDOUT (FORMAT binary)`;
+}
+
 const FIELDS = fieldPlaces(COLUMNS.length);
 
 /** With the tree behind them, for rows of several. */

@@ -26,6 +26,7 @@ const INTERNAL = [
   'count_slots',
   'relay_own_outbox',
   'recover_unsealed',
+  'forget_lost_windows',
 ];
 
 let database: TestDatabase;

@@ -5,13 +5,19 @@ import type pg from 'pg';
 import { SAVED_SEARCHES_MAX, type SavedSearchStore } from '../../query/ports.ts';
 import { micros } from './event-rows.ts';
 import { asEvidentError } from './faults.ts';
+import { type TenantTurns, turnsOf } from './tenant-turns.ts';
 
 export class PostgresSavedSearches implements SavedSearchStore {
   readonly #pool: pg.Pool;
+  readonly #turns: TenantTurns;
 
-  /** @param pool connections of the role evident_server with no tenant set */
-  constructor(pool: pg.Pool) {
+  /**
+   * @param pool connections of the role evident_server with no tenant set
+   * @param turns of everything that asks on them
+   */
+  constructor(pool: pg.Pool, turns: TenantTurns = turnsOf(pool)) {
     this.#pool = pool;
+    this.#turns = turns;
   }
 
   async save(
@@ -57,7 +63,16 @@ export class PostgresSavedSearches implements SavedSearchStore {
     return dropped;
   }
 
-  async #asTenant<Row extends pg.QueryResultRow>(
+  #asTenant<Row extends pg.QueryResultRow>(
+    tenant: string,
+    what: string,
+    text: string,
+    values: unknown[],
+  ): Promise<Row[]> {
+    return this.#turns.run(tenant, what, () => this.#inTransaction<Row>(tenant, what, text, values));
+  }
+
+  async #inTransaction<Row extends pg.QueryResultRow>(
     tenant: string,
     what: string,
     text: string,

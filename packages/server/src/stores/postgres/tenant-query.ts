@@ -7,6 +7,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import type pg from 'pg';
 import type { Statement } from './event-sql.ts';
 import { asEvidentError } from './faults.ts';
+import { type TenantTurns, turnsOf } from './tenant-turns.ts';
 
 /** What the setting evident.tenant holds for a reader of all tenants. */
 const ALL = '*';
@@ -52,18 +53,25 @@ const SHAPES_MAX = 200;
 export class TenantQueries {
   readonly #pool: pg.Pool;
   readonly #statementMsMax: number;
+  readonly #turns: TenantTurns;
 
-  constructor(pool: pg.Pool, statementMsMax: number) {
+  /** @param turns of everything that asks on these connections */
+  constructor(pool: pg.Pool, statementMsMax: number, turns: TenantTurns = turnsOf(pool)) {
     this.#pool = pool;
     this.#statementMsMax = statementMsMax;
+    this.#turns = turns;
   }
 
   /**
    * Runs `use` on the generation that is shown. When another was promoted meanwhile, the one that was read may have
    * been dropped under the statements, which shows as rows that are missing: then it runs again.
-   * @throws query-too-slow, log-unavailable
+   * @throws query-too-slow, tenant-busy, overloaded, log-unavailable
    */
-  async onView<T>(tenant: string | null, what: string, use: (query: ViewQuery) => Promise<T>): Promise<T> {
+  onView<T>(tenant: string | null, what: string, use: (query: ViewQuery) => Promise<T>): Promise<T> {
+    return this.#turns.run(tenant, what, () => this.#onView(tenant, what, use));
+  }
+
+  async #onView<T>(tenant: string | null, what: string, use: (query: ViewQuery) => Promise<T>): Promise<T> {
     for (let turn = 1; ; turn++) {
       const { result, before, after } = await this.#transaction(tenant, what, async (client, before) => {
         const run = await runnerOf(client, before);

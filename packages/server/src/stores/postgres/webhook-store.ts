@@ -6,6 +6,7 @@ import {
   type Delivery,
   type DeliveryMark,
   type DeliveryQueue,
+  type SecretBox,
   WEBHOOKS_MAX,
   type Webhook,
   type WebhookCounts,
@@ -47,9 +48,41 @@ const LIST = `SELECT w.webhook_id, w.tenant, w.name, w.url, w.payload, w.made_by
 
 export class PostgresWebhookStore implements WebhookStore, DeliveryQueue {
   readonly #pool: pg.Pool;
+  readonly #box: SecretBox;
 
-  constructor(pool: pg.Pool) {
+  constructor(pool: pg.Pool, box: SecretBox) {
     this.#pool = pool;
+    this.#box = box;
+  }
+
+  /**
+   * Seals the secrets that are stored as they are. Of two that do so at once, one changes each. If we die in between, the
+   * rest is sealed at the next start.
+   * @returns how many were sealed, and how many are sealed with another key
+   */
+  async sealSecrets(): Promise<{ readonly sealed: number; readonly foreign: number }> {
+    const rows = await readAs<{ webhook_id: string; secret: Buffer }>(
+      this.#pool,
+      null,
+      'reading the secrets of webhooks',
+      'SELECT webhook_id, secret FROM evident.webhooks WHERE removed_us IS NULL',
+      [],
+    );
+    let [sealed, foreign] = [0, 0];
+    for (const { webhook_id: id, secret } of rows) {
+      if (this.#box.isSealed(secret)) {
+        if (this.#box.open(id, secret) === null) foreign++;
+        continue;
+      }
+      const [row] = await call<{ done: boolean }>(
+        this.#pool,
+        `sealing the secret of the webhook ${id}`,
+        'SELECT evident.webhook_reseal($1, $2, $3) AS done',
+        [id, secret, Buffer.from(this.#box.seal(id, secret))],
+      );
+      if (row.done) sealed++;
+    }
+    return { sealed, foreign };
   }
 
   async list(tenant: string | null): Promise<readonly (Webhook & WebhookCounts)[]> {
@@ -72,7 +105,16 @@ export class PostgresWebhookStore implements WebhookStore, DeliveryQueue {
         this.#pool,
         `storing the webhook ${name}`,
         'SELECT evident.webhook_add($1, $2, $3, $4, $5, $6, $7, $8) AS outcome',
-        [id, storedTenant(tenant), name, url, payload, Buffer.from(secret), madeBy, WEBHOOKS_MAX],
+        [
+          id,
+          storedTenant(tenant),
+          name,
+          url,
+          payload,
+          Buffer.from(this.#box.seal(id, secret)),
+          madeBy,
+          WEBHOOKS_MAX,
+        ],
       );
       return row.outcome;
     } catch (error) {
@@ -128,7 +170,7 @@ export class PostgresWebhookStore implements WebhookStore, DeliveryQueue {
       id: row.delivery_id,
       attempt: row.attempts,
       webhook: webhookOf(webhook),
-      secret: new Uint8Array(webhook.secret),
+      secret: this.#box.open(row.webhook_id, new Uint8Array(webhook.secret)),
       alert: { ...alertOf(alert), count: BigInt(row.count), places: row.places },
     };
   }
