@@ -24,66 +24,11 @@ export class Coverage {
   }
 }
 
-const around = (kind: 'kill' | 'error', operations: readonly string[]): string[] =>
-  operations.flatMap((operation) => [`${kind}: before ${operation}`, `${kind}: after ${operation}`]);
-
-const OPERATIONS = [
-  'appendOnce',
-  'read',
-  'heads',
-  'heads.load',
-  'heads.store',
-  'heads.markListed',
-  'tiles.write',
-  'tiles.read',
-  'signer.last',
-  'signer.sign',
-  'objects.put',
-  'closeHours',
-  'relay.claim',
-  'relay.readSource',
-  'relay.relay',
-  'relay.moveCursor',
-  'relay.progress',
-  'outbox.read',
-  'outbox.readAll',
-  'outbox.slots',
-  'outbox.emptySlot',
-  'outbox.pressure',
-  'outbox.slotState',
-  'outbox.stream.next',
-  'view.open',
-  'view.checkpoints',
-  'view.countAttempt',
-  'view.suspects',
-  'view.heads',
-  'view.read',
-  'view.commit',
-];
-
-/** Deaths strike where a process waits, and it seldom waits here: errors do. */
-const SELDOM = [
-  'heads.stop',
-  'head',
-  'readMany',
-  'outbox.identify',
-  'outbox.tokens',
-  'outbox.readRow',
-  'outbox.bound',
-  'outbox.beat',
-  'outbox.horizon',
-  'outbox.dropSlot',
-  'outbox.createSlot',
-  'outbox.stream',
-  'view.noteSuspect',
-];
-
-/** What must happen in the 1,000 seeds of CI. */
+/**
+ * What must happen in the 1,000 seeds of CI, where chance decides: none of it is so rare that a shift of the traces
+ * could lose it. What is rarer, and a fault at each operation, has seeds of its own in `directed.ts`.
+ */
 export const REQUIRED: readonly string[] = [
-  ...around('kill', OPERATIONS),
-  ...around('error', [...OPERATIONS, ...SELDOM]),
-  'error: during tiles.write',
-  'kill: during tiles.write',
   'fault: restart storm',
   'clock: an hour or more forward',
   'clock: back',
@@ -93,7 +38,6 @@ export const REQUIRED: readonly string[] = [
   'ingest: item refused',
   'ingest: retry after an unknown outcome',
   'ingest: retry was a repeat',
-  'ingest: refused by a stopped partition',
   'ingest: same request twice at once',
   'ingest: body in base64',
   'ingest: body as object',
@@ -113,10 +57,6 @@ export const REQUIRED: readonly string[] = [
   'put back: processes live on',
   'put back: sealed records lost',
   'put back: nothing sealed lost',
-  'attack: edit',
-  'attack: drop',
-  'attack: swap',
-  'attack: hole above the head',
   'break: older copy',
   'break: position is missing',
   'reader: began again',
@@ -130,17 +70,9 @@ export const REQUIRED: readonly string[] = [
   'application: dump',
   'application: promote',
   'slot: made',
-  'slot: dropped',
-  'slot: lost its log',
-  'slot: moved on by somebody',
   'claim: lost, and its holder is not told',
   'mode: polling wanted',
   'mode: wal wanted',
-  'epoch: another system',
-  'epoch: another timeline',
-  'epoch: token missing',
-  'epoch: row missing',
-  'alert: slot-lost',
   'relay: repeats',
   'relay: taken by polling',
   'relay: taken by sweep',
@@ -154,13 +86,10 @@ export const REQUIRED: readonly string[] = [
   'ring: busy',
   'ring: behind',
   'ring: cursor',
-  'ring: restored',
   'ring: row given up',
   'project: stored',
   'project: overtaken',
   'project: invalid record',
-  'project: identity with another body',
   'project: killed by a record',
   'project: record by itself',
-  'project: poison isolated',
 ];

@@ -11,6 +11,7 @@ interface Copy {
   readonly tiles: World['durable']['tiles'];
   readonly sources: World['durable']['sources'];
   readonly views: World['durable']['views'];
+  readonly resolutions: World['durable']['resolutions'];
 }
 
 export class Disasters {
@@ -121,7 +122,9 @@ function takeCopy({ durable, trace }: World): Copy {
   const logs = new Map([...durable.logs].map(([name, state]) => [name, copyLog(state)]));
   const sources = copySources(durable.sources);
   const views = copyViews(durable.views);
-  return { logs, stored: new Map(durable.heads.stored), tiles: new Map(durable.tiles), sources, views };
+  const resolutions = new Map(durable.resolutions);
+  const stored = new Map(durable.heads.stored);
+  return { logs, stored, tiles: new Map(durable.tiles), sources, views, resolutions };
 }
 
 function copyViews(views: World['durable']['views']): World['durable']['views'] {
@@ -167,6 +170,7 @@ function restoreCopy({ durable }: World, copy: Copy, withTiles: boolean): void {
   replace(durable.heads.stored, copy.stored);
   replace(durable.sources, copySources(copy.sources));
   replace(durable.views, copyViews(copy.views));
+  replace(durable.resolutions, copy.resolutions);
   if (withTiles) replace(durable.tiles, copy.tiles);
 }
 

@@ -15,7 +15,7 @@ const OUTSIDE = /^(?:tiles|signer|objects|outbox)\./;
 
 /** Operations that a run seldom gets to, or on which much hangs: they fail more often. */
 const RARE =
-  /^(?:heads\.stop|heads\.markListed|tiles\.read|view\.noteSuspect|relay\.relay|outbox\.(?:horizon|stream|dropSlot|createSlot))$/;
+  /^(?:heads\.stop|heads\.markListed|tiles\.read|view\.noteSuspect|letters\.(?:resolve|replay|noteFailure)|generations\.\w+|relay\.relay|outbox\.(?:horizon|stream|dropSlot|createSlot))$/;
 
 export class Faults {
   readonly #world: World;
@@ -41,16 +41,23 @@ export class Faults {
     await process.step(`${when} ${name}`);
     if (copies !== world.copies && !OUTSIDE.test(name)) throw fault(name, when, 'the database was put back');
     if (world.phase !== 'storm') return;
-    const { errorsPermille, killsPermille } = world.profile;
-    const dice = world.random.below(RARE.test(name) ? 150 : 1_000);
-    if (dice < errorsPermille) {
+    const { sides, errors, kills } = this.#chancesOf(when, name);
+    const dice = world.random.below(sides);
+    if (dice < errors) {
       this.#note('error', process, name, when);
       throw fault(name, when, 'injected');
     }
-    if (dice < errorsPermille + killsPermille && this.mayKill()) {
+    if (dice < errors + kills && this.mayKill()) {
       this.#note('kill', process, name, when);
       await process.die();
     }
+  }
+
+  /** Of so many sides of a die: how many fail, and how many kill. */
+  #chancesOf(when: When, operation: string): { sides: number; errors: number; kills: number } {
+    const { errorsPermille, killsPermille, strikes } = this.#world.profile;
+    if (strikes.includes(`${when} ${operation}`)) return { sides: 6, errors: 1, kills: 1 };
+    return { sides: RARE.test(operation) ? 150 : 1_000, errors: errorsPermille, kills: killsPermille };
   }
 
   mayKill(): boolean {

@@ -1,5 +1,23 @@
 /** Guards of the source, taken away one at a time: the simulation must find each. */
 
+import {
+  inBusyBuilds,
+  inBusyViews,
+  inCapture,
+  inCopies,
+  inGrownViews,
+  inOperate,
+  inPairs,
+  inPolledCopies,
+  inProject,
+  inProjectPairs,
+  inQuietCopies,
+  inQuietPutBacks,
+  inSlowCommits,
+  inSmallRings,
+  inStream,
+  inSwitches,
+} from './kinds.ts';
 import type { Focus } from './profile.ts';
 import type { Replacement } from './source.ts';
 
@@ -34,41 +52,12 @@ const CLAIM = 'if (claims.get(name)?.isOpen) return null;';
 const COMPARE = 'if (held.version !== version || held.state !== before)';
 
 const READER = 'src/project/reader.ts';
+const LETTERS = 'src/stores/memory/dead-letters.ts';
+const GENERATIONS = 'src/stores/memory/generations.ts';
 const VIEWS = 'src/stores/memory/view-store.ts';
 const CHECKPOINTS_COMPARED =
   'if (spans.some(({ tree, from }) => held.checkpoints.get(tree)?.next !== from)) return true;';
 const OUTPUT_REFUSED = 'if (!(error instanceof OutputRefused)) throw error;';
-
-const inProject: Focus = {
-  project: { readers: 1, recordsMax: 6, stepRecords: 2 },
-  disaster: 'none',
-  prefill: 0,
-};
-const inProjectPairs: Focus = { ...inProject, project: { readers: 2, recordsMax: 6, stepRecords: 2 } };
-const inCapture: Focus = { capture: {} };
-const inStream: Focus = { errorsPermille: 40, capture: { mode: 'wal', relays: 1 } };
-const inSlowCommits: Focus = {
-  errorsPermille: 40,
-  capture: { mode: 'wal', relays: 1, turnMs: 10, quietPercent: 0, slowCommitsPercent: 100 },
-};
-const inSwitches: Focus = { capture: { mode: 'both', sessions: 3, quietPercent: 0, relays: 1 } };
-const inPairs: Focus = { capture: { relays: 2, claimsBreak: true } };
-const inCopies: Focus = { capture: { disaster: 'file copy' } };
-/** The token is renewed seldom, so that only the row tells. */
-const inPolledCopies: Focus = {
-  errorsPermille: 0,
-  killsPermille: 0,
-  capture: { mode: 'polling', disaster: 'file copy', turnMs: 1, quietPercent: 0 },
-};
-/** Rows are seldom, so that only the token tells. */
-const inQuietCopies: Focus = {
-  disaster: 'none',
-  errorsPermille: 0,
-  capture: { mode: 'both', disaster: 'file copy', turnMs: 30, quietPercent: 70, sessions: 4 },
-};
-const inSmallRings: Focus = {
-  capture: { ringSlots: 4, slotUs: 100_000, turnMs: 40, quietPercent: 0, relays: 1, mode: 'polling' },
-};
 
 export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'no-fence': {
@@ -92,9 +81,9 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     what: 'the signer refuses nothing, and nobody asks what it signed',
     replacements: [
       {
-        file: STORES,
-        text: 'const last = this.#last.get(origin);\n    if',
-        by: 'const last = undefined as { size: bigint; root: Uint8Array } | undefined;\n    if',
+        file: 'src/signer/rule.ts',
+        text: 'const last = view.last.get(origin);\n  if (last === undefined) return firstRefusal(view, request, tree);',
+        by: 'const last = view.last.get(origin);\n  if (tree.epoch === 0) return null;\n  if (last === undefined) return firstRefusal(view, request, tree);',
       },
       { file: SEAL, text: CONTRADICTS, by: `  if (last.size >= 0n) return undefined;\n${CONTRADICTS}` },
     ],
@@ -282,7 +271,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'view-blames': {
     what: 'a failure of the moment counts as bad data',
-    focus: { ...inProject, errorsPermille: 40 },
+    focus: { ...inBusyViews, killsMax: 0, strikes: ['before view.commit'] },
     replacements: [
       {
         file: 'src/project/project-batch.ts',
@@ -294,6 +283,111 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
         text: 'error, refused.size > 0',
         by: 'error as OutputRefused, refused.size > 0',
       },
+      {
+        file: 'src/project/project-batch.ts',
+        text: 'if (isHopeless || count === 0)',
+        by: 'if (isHopeless || count === 0) throw error; if (count < 0)',
+      },
+    ],
+  },
+  'stored-unchecked': {
+    what: 'nobody looks at the stored heads of trees that have no news',
+    focus: inQuietPutBacks,
+    replacements: [
+      {
+        file: SEAL,
+        text: 'if (tree !== null && isBelow(stored[partition], tree.head))',
+        by: 'if (tree !== null && isBelow(tree.head, stored[partition]))',
+      },
+    ],
+  },
+  'resolved-untold': {
+    what: 'a letter is discarded, and no event says so',
+    focus: inOperate,
+    replacements: [
+      {
+        file: LETTERS,
+        text: "if (open === null) return 'changed'; this.#append(settlement);",
+        by: "if (open === null) return 'changed';",
+      },
+    ],
+  },
+  'told-unresolved': {
+    what: 'the event of a replay is in the log, and the letter stays open',
+    focus: inOperate,
+    replacements: [
+      { file: LETTERS, text: 'this.#settle(generation, letter, settled, settlement);', by: 'void settled;' },
+    ],
+  },
+  'resolved-anew': {
+    what: 'a letter that was discarded is replayed all the same',
+    focus: inOperate,
+    replacements: [
+      {
+        file: 'src/project/dead-letters.ts',
+        text: "if (letter.resolution !== null) return { kind: 'already', letter };",
+        by: '',
+      },
+      {
+        file: LETTERS,
+        text: 'return held === undefined || held.resolution !== null ? null : { generation, letter: held };',
+        by: 'return held === undefined ? null : { generation, letter: held };',
+      },
+    ],
+  },
+  'replayed-row-left-out': {
+    what: 'a replayed letter is resolved, and its row is not stored',
+    focus: inOperate,
+    replacements: [
+      {
+        file: 'src/project/dead-letters.ts',
+        text: 'await deps.letters.replay(letter, made.record, made.row, settlement);',
+        by: 'await deps.letters.replay(letter, made.record, null, settlement);',
+      },
+    ],
+  },
+  'shown-behind': {
+    what: 'a generation is shown that has read less than the one before it',
+    focus: inBusyBuilds,
+    replacements: [
+      { file: 'src/project/rebuild.ts', text: 'round <= EXACT_ROUNDS ? 0 : LAG_MAX', by: 'LAG_MAX' },
+    ],
+  },
+  'shown-forgetful': {
+    what: 'letters that were discarded are open again in the generation that is shown next',
+    focus: inOperate,
+    replacements: [
+      { file: GENERATIONS, text: 'this.#carryOver(view, [held.live, shown], [generation, next]);', by: '' },
+    ],
+  },
+  'built-by-any': {
+    what: 'a build goes on with what another definition began',
+    focus: inOperate,
+    replacements: [
+      { file: GENERATIONS, text: '(anew || one.definition !== definition)', by: 'anew' },
+      {
+        file: 'src/project/rebuild.ts',
+        text: 'if (found.definition !== definition) {',
+        by: "if (definition === '') {",
+      },
+    ],
+  },
+  'unnoted-definition': {
+    what: 'rows are made by another definition, and the generation does not say so',
+    focus: { ...inOperate, disaster: 'put back' },
+    replacements: [
+      {
+        file: VIEWS,
+        text: 'const held = this.#generation(ref); if (held.definition === definition',
+        by: 'const held = this.#generation(ref); if (definition !== null',
+      },
+    ],
+  },
+  'digest-of-history': {
+    what: 'the digest covers letters that were replayed',
+    focus: inGrownViews,
+    replacements: [
+      { file: 'src/project/digest.ts', text: "if (letter.resolution === 'replayed') return;", by: '' },
     ],
   },
 };

@@ -21,6 +21,10 @@ export interface Profile {
   readonly capture: CaptureProfile | null;
   /** Absent: nobody feeds a view. */
   readonly project: ProjectProfile | null;
+  /** Absent: nobody resolves dead letters or builds the view anew. */
+  readonly operate: OperateProfile | null;
+  /** Points of operations that fail or kill every third time, as `before heads.store`. */
+  readonly strikes: readonly string[];
   /** Turns in which faults happen; then everything is restarted and must settle. */
   readonly stormTurns: number;
 }
@@ -53,6 +57,27 @@ export interface ProjectProfile {
   readonly stepRecords: number;
 }
 
+/** Who works on the view while it is fed. */
+export interface OperateProfile {
+  /** Resolve dead letters. */
+  readonly operators: number;
+  /** Build the view anew and show what they built. */
+  readonly builders: number;
+  /** Once in a run, servers are started again with a mapper that takes what the one before it called bad. */
+  readonly fixes: boolean;
+}
+
+/** From chance of its own, for the same reason as below. */
+function drawOperate(seed: number): OperateProfile | null {
+  const random = new Random(seed ^ 0x6f706572);
+  if (!random.chance(1, 2)) return null;
+  return {
+    operators: random.pick([1, 1, 2]),
+    builders: random.pick([0, 1, 1, 2]),
+    fixes: random.chance(1, 2),
+  };
+}
+
 /** From chance of its own: seeds without a view are what they were before there were views. */
 function drawProject(seed: number): ProjectProfile | null {
   const random = new Random(seed ^ 0x70726f6a);
@@ -82,27 +107,21 @@ function drawCapture(random: Random): CaptureProfile {
 }
 
 /** What is fixed for seeds that shall be of one kind; the rest is drawn. */
-export type Focus = Partial<Omit<Profile, 'capture'>> & { readonly capture?: Partial<CaptureProfile> };
+export type Focus = Partial<Omit<Profile, 'capture'>> & { readonly capture?: Partial<CaptureProfile> | null };
 
 export function drawProfile(random: Random, seed: number, { capture, ...focus }: Focus = {}): Profile {
   const base = draw(random);
   // A changed record makes a view and the log differ, as it should.
   const project = base.disaster === 'attack' ? null : drawProject(seed);
-  const drawn = apart({ ...base, project, ...focus }, focus.project !== undefined);
+  const hasView = 'project' in focus ? focus.project !== null : project !== null;
+  const operate = hasView ? drawOperate(seed) : null;
+  const drawn = { ...base, project, operate, ...focus };
   if (capture === undefined) return drawn;
+  if (capture === null) return { ...drawn, capture };
   return { ...drawn, prefill: 0, capture: { ...(drawn.capture ?? drawCapture(random)), ...capture } };
 }
 
-/**
- * A view, or relays, where the log's database is put back: with both, relays come late so often that their checks,
- * which look at one cause at a time, call a second one a false alarm.
- */
-function apart(profile: Profile, prefersView: boolean): Profile {
-  if (profile.project === null || profile.capture === null || profile.disaster !== 'put back') return profile;
-  return prefersView ? { ...profile, capture: null } : { ...profile, project: null };
-}
-
-function draw(random: Random): Omit<Profile, 'project'> {
+function draw(random: Random): Omit<Profile, 'project' | 'operate'> {
   const rough = random.below(3);
   const prefill = random.chance(1, 12) ? random.between(270, 540) : 0;
   const capture = prefill === 0 && random.chance(1, 2) ? drawCapture(random) : null;
@@ -119,6 +138,7 @@ function draw(random: Random): Omit<Profile, 'project'> {
     wildClock: random.chance(1, 3),
     disaster: random.pick(['none', 'none', 'put back', 'put back', 'attack']),
     capture,
+    strikes: [],
     stormTurns: capture === null ? random.between(150, 500) : random.between(400, 1_200),
   };
 }

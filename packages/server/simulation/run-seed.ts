@@ -6,6 +6,7 @@ import type { Focus } from './profile.ts';
 import { CaptureStage } from './stages/capture.ts';
 import { IngestStage } from './stages/ingest.ts';
 import { LogStage } from './stages/log.ts';
+import { OperateStage } from './stages/operate.ts';
 import { ProjectStage } from './stages/project.ts';
 import { RelayStage } from './stages/relay.ts';
 import { SealStage } from './stages/seal.ts';
@@ -52,8 +53,17 @@ async function live(world: World): Promise<void> {
   const capture = new CaptureStage();
   const relay = new RelayStage(capture);
   const project = new ProjectStage();
+  const operate = new OperateStage(project);
   // The log's own check comes first: the others rely on the histories that it keeps.
-  const stages: Stage[] = [new LogStage(ingest, relay.relayed), ingest, seal, capture, relay, project];
+  const stages: Stage[] = [
+    new LogStage(ingest, relay.relayed, operate),
+    ingest,
+    seal,
+    capture,
+    relay,
+    project,
+    operate,
+  ];
   const disasters = new Disasters(world, stages);
   const applicationDisasters = new ApplicationDisasters(world);
   const check = (): void => {
@@ -80,18 +90,20 @@ async function live(world: World): Promise<void> {
   world.phase = 'calm';
   world.trace.note('calm');
   world.restart(() => true);
-  const isDone = (): boolean => ingest.done && capture.done && relay.isDone(world);
+  const isDone = (): boolean => ingest.done && capture.done && relay.isDone(world) && operate.done;
   for (let turn = 0; turn < CALM_TURNS_MAX && !isDone(); turn++) await pass();
   if (!isDone())
     throw new Violation(
       'progress',
-      `without faults this never ends: ${relay.waitsFor(world) ?? 'the callers'}`,
+      `without faults this never ends: ${relay.waitsFor(world) ?? 'callers, sessions or operators'}`,
     );
   world.phase = 'end';
   world.trace.note('end');
   await world.runOut(CALM_TURNS_MAX, check);
   seal.beginLast(world);
   project.beginLast(world);
+  await world.runOut(CALM_TURNS_MAX, check);
+  operate.beginLast(world);
   await world.runOut(CALM_TURNS_MAX, check);
   for (const stage of stages) stage.settled?.(world);
 }

@@ -1,5 +1,5 @@
 /**
- * The simulation in CI: 1,000 seeds, and each mutant until it is found.
+ * The simulation in CI: 1,000 seeds, directed ones until what is rare has happened, and each mutant until it is found.
  *
  *   EVIDENT_PROVE=1        50,000 seeds
  *   EVIDENT_SEEDS=from-to  these
@@ -13,16 +13,24 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Coverage } from './coverage.ts';
+import { DIRECTED } from './directed.ts';
 import { MUTANTS } from './mutants.ts';
+import type { DirectedResult } from './run-directed.ts';
+import type { SeedResult } from './run-seed.ts';
 import type { RangeResult } from './run-seeds.ts';
 
 const SEEDS_OF_CI = 1_000;
 const SEEDS_OF_PROVE = 50_000;
+/** The mutants that hide best are found by one seed in 150. */
+const SEEDS_OF_MUTANT = 2_000;
 /** A child answers at least this often: memory stays flat, and a failure is told early. */
 const CHUNK_MAX = 250;
 const WORKERS = Math.min(2, availableParallelism());
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+/** Entries of `directed.ts` for one child. */
+const DIRECTED_MAX = 10;
 const SCRIPT = join(import.meta.dirname, 'run-seeds.ts');
+const DIRECTED_SCRIPT = join(import.meta.dirname, 'run-directed.ts');
 const run = promisify(execFile);
 
 async function runRange(from: number, to: number, mutant: readonly string[] = []): Promise<RangeResult> {
@@ -32,16 +40,25 @@ async function runRange(from: number, to: number, mutant: readonly string[] = []
   return JSON.parse(stdout) as RangeResult;
 }
 
+async function runDirected(names: readonly string[]): Promise<DirectedResult[]> {
+  const { stdout } = await run(process.execPath, [DIRECTED_SCRIPT, ...names], {
+    maxBuffer: OUTPUT_BYTES_MAX,
+  });
+  return JSON.parse(stdout) as DirectedResult[];
+}
+
 function seedsAsked(): [number, number] {
   const range = /^(\d+)-(\d+)$/.exec(process.env.EVIDENT_SEEDS ?? '');
   if (range !== null) return [Number(range[1]), Number(range[2])];
   return [1, process.env.EVIDENT_PROVE === '1' ? SEEDS_OF_PROVE : SEEDS_OF_CI];
 }
 
+const describeFailure = ({ seed, violation, trace }: SeedResult): string =>
+  `seed ${seed}: ${violation}\n${trace.join('\n')}`;
+
 function reportOf({ failed }: RangeResult): string {
   if (failed === null) return '';
-  const { seed, violation, trace } = failed;
-  return `seed ${seed}: ${violation}\n${trace.join('\n')}\nreplay: EVIDENT_SEED=${seed} node --test packages/server/simulation/simulation.test.ts`;
+  return `${describeFailure(failed)}\nreplay: EVIDENT_SEED=${failed.seed} node --test packages/server/simulation/simulation.test.ts`;
 }
 
 if (process.env.EVIDENT_SEED !== undefined) {
@@ -80,11 +97,32 @@ if (process.env.EVIDENT_SEED !== undefined) {
       assert.deepEqual(coverage.missing(), [], 'these never happened: the simulation has become empty');
   });
 
+  it('every promise holds where faults strike at each operation, and on paths that few seeds take', async (t) => {
+    const names = Object.keys(DIRECTED);
+    const results: DirectedResult[] = [];
+    const work = async (): Promise<void> => {
+      for (let some = names.splice(0, DIRECTED_MAX); some.length > 0; some = names.splice(0, DIRECTED_MAX))
+        results.push(...(await runDirected(some)));
+    };
+    await Promise.all(Array.from({ length: WORKERS }, work));
+    for (const { name, seeds } of results) t.diagnostic(`${seeds.toString().padStart(9)}  ${name}`);
+    assert.equal(results.length, Object.keys(DIRECTED).length);
+    for (const { name, seeds, missing, failed } of results) {
+      assert.equal(
+        failed === null
+          ? ''
+          : `${describeFailure(failed)}\nreplay: node packages/server/simulation/run-directed.ts --seed=${failed.seed} '${name}'`,
+        '',
+      );
+      assert.deepEqual(missing, [], `${name}: ${seeds} seeds do not reach it`);
+    }
+  });
+
   describe('each guard is needed', { concurrency: WORKERS }, () => {
     for (const [name, { what }] of Object.entries(MUTANTS)) {
       it(`finds the mutant ${name}: ${what}`, async (t) => {
-        const { failed, seeds } = await runRange(1, SEEDS_OF_CI, [name]);
-        assert.ok(failed !== null, `${SEEDS_OF_CI} seeds do not find it`);
+        const { failed, seeds } = await runRange(1, SEEDS_OF_MUTANT, [name]);
+        assert.ok(failed !== null, `${SEEDS_OF_MUTANT} seeds do not find it`);
         assert.doesNotMatch(
           failed.violation ?? '',
           /^unexpected/,

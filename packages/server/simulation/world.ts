@@ -8,9 +8,13 @@ import { treeOrigin } from '@evident/core/origin.ts';
 import type { LogRecord } from '@evident/core/record.ts';
 import type { Log } from '../src/log/log.ts';
 import type { ObjectStore } from '../src/log/propose.ts';
+import type { DeadLetterStore } from '../src/project/dead-letters.ts';
 import type { BodyReader, RecordSource, ViewStore } from '../src/project/ports.ts';
+import type { GenerationStore } from '../src/project/rebuild.ts';
 import type { HeadSigner, HeadStore, LeafReader, TileStore } from '../src/seal/ports.ts';
 import { ApplicationDatabase, type HeldRow } from '../src/stores/memory/application-database.ts';
+import { MemoryDeadLetterStore, type MemoryResolutions } from '../src/stores/memory/dead-letters.ts';
+import { MemoryGenerationStore } from '../src/stores/memory/generations.ts';
 import { MemoryLog, type MemoryLogState, makeMemoryLogState } from '../src/stores/memory/log.ts';
 import type { MemorySession } from '../src/stores/memory/outbox.ts';
 import type { MemoryClaims, MemorySources } from '../src/stores/memory/relay.ts';
@@ -55,6 +59,7 @@ export interface Durable {
   readonly sources: MemorySources;
   /** Views with their checkpoints: in the log's database. */
   readonly views: MemoryViews;
+  readonly resolutions: MemoryResolutions;
   /** The application's own database, which knows nothing of the log's. */
   readonly application: ApplicationDatabase;
 }
@@ -68,6 +73,8 @@ export interface Ports {
   readonly objects: ObjectStore & BodyReader;
   readonly views: ViewStore;
   readonly records: RecordSource;
+  readonly letters: DeadLetterStore;
+  readonly generations: GenerationStore;
 }
 
 /** What joins the simulation: see README.md. */
@@ -141,6 +148,7 @@ export class World {
       objects: new Map(),
       sources: new Map(),
       views: new Map(),
+      resolutions: new Map(),
       application: new ApplicationDatabase({
         clock: () => this.now,
         slots: this.profile.capture?.ringSlots ?? 4,
@@ -163,8 +171,11 @@ export class World {
   portsOf(process: Process): Ports {
     const hooks = this.faults.hooksOf(process);
     const { durable } = this;
-    const logs = new Map<string, Log>();
-    for (const [name, state] of durable.logs) logs.set(name, new MemoryLog(state, () => this.now, hooks));
+    const clock = (): bigint => this.now;
+    const logs = new Map<string, MemoryLog>();
+    for (const [name, state] of durable.logs) logs.set(name, new MemoryLog(state, clock, hooks));
+    const { views, resolutions } = durable;
+    const { trees } = this;
     return {
       logs,
       leaves: new LogLeafReader(logs),
@@ -173,13 +184,15 @@ export class World {
       signer: new CountedSigner(this, hooks),
       objects: new SimulatedObjects(durable.objects, hooks),
       views: new MemoryViewStore({
-        views: durable.views,
-        trees: this.trees,
-        clock: () => this.now,
+        views,
+        trees,
+        clock,
         recordAt: (tree, position) => this.recordAt(tree, position),
         hooks,
       }),
-      records: new MemoryRecordSource(durable.logs, this.trees, hooks),
+      records: new MemoryRecordSource(durable.logs, trees, hooks),
+      letters: new MemoryDeadLetterStore({ views, resolutions, trees, logs, clock, hooks }),
+      generations: new MemoryGenerationStore({ views, resolutions, logs, clock, hooks }),
     };
   }
 

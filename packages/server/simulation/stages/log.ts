@@ -16,6 +16,7 @@ import { demand } from '../violation.ts';
 import type { Stage, World } from '../world.ts';
 import type { IngestStage } from './ingest.ts';
 import { holds } from './items.ts';
+import type { OperateStage } from './operate.ts';
 import type { RelayCheck } from './relay-check.ts';
 
 const HOUR_US = 3_600_000_000n;
@@ -24,10 +25,12 @@ export class LogStage implements Stage {
   readonly name = 'log';
   readonly #ingest: IngestStage;
   readonly #relay: RelayCheck;
+  readonly #operate: OperateStage;
 
-  constructor(ingest: IngestStage, relay: RelayCheck) {
+  constructor(ingest: IngestStage, relay: RelayCheck, operate: OperateStage) {
     this.#ingest = ingest;
     this.#relay = relay;
+    this.#operate = operate;
   }
 
   begin(world: World): void {
@@ -70,7 +73,7 @@ export class LogStage implements Stage {
       );
       if (record.source.startsWith('outbox:') || record.type.startsWith('relay.'))
         this.#relay.takeUp(world, record);
-      else if (record.source === 'evident') this.#checkOwn(record, place);
+      else if (record.source === 'evident') this.#checkOwn(world, record, place);
       else this.#checkSent(record, place, state.partitions.length);
       const turned = last !== undefined && record.appendedAt / HOUR_US > last.appendedAt / HOUR_US;
       demand(
@@ -98,7 +101,11 @@ export class LogStage implements Stage {
     );
   }
 
-  #checkOwn(record: LogRecord, place: string): void {
+  #checkOwn(world: World, record: LogRecord, place: string): void {
+    if (record.type === 'audit.event' && record.log === 'audit') {
+      this.#operate.takeUp(world, record, place);
+      return;
+    }
     if (record.type !== 'log.hour') {
       demand(
         record.log === 'heads' && record.type === 'head',

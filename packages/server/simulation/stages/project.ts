@@ -3,87 +3,70 @@
  * do what `Projector` does, without its timers.
  */
 
-import { type EventRow, MappingError } from '@evident/core/mapping/row.ts';
 import type { LogRecord } from '@evident/core/record.ts';
 import type { ViewRef } from '../../src/project/ports.ts';
-import type { Projection } from '../../src/project/projection.ts';
+import { isAmong, type Projection } from '../../src/project/projection.ts';
 import { type BatchReport, ViewReader } from '../../src/project/reader.ts';
 import type { Process } from '../scheduler.ts';
 import { demand } from '../violation.ts';
 import type { Stage, World } from '../world.ts';
 import { tolerant } from './log.ts';
+import { checkGeneration, kindOf, liveOf, projectionOf, type Version, VIEW } from './view-fold.ts';
 
-const VIEW = 'hot';
 /** Turns between two looks at the whole view. */
 const LOOK_TURNS = 50;
 /** Deaths after which a record that did nothing may have been taken for the cause. */
 const DEATHS_OF_POISON = 5;
-
-type Kind = 'row' | 'none' | 'bad' | 'refused' | 'poison';
-
-/** What a record is to the projection: a function of its id, so that every body is of any kind. */
-function kindOf({ id }: LogRecord): Kind {
-  const n = Number.parseInt(id.slice(-2), 16);
-  if (n === 0x77 || n === 0x93) return 'poison';
-  return (['row', 'bad', 'refused', 'none'] as const)[n % 16] ?? 'row';
-}
-
-function rowOf({ id, tenant }: LogRecord, action: string): EventRow {
-  return {
-    eventTime: null,
-    actorId: tenant,
-    actorType: null,
-    action,
-    resourceType: null,
-    resourceId: id,
-    result: null,
-    correlationId: null,
-    ip: null,
-    corrects: null,
-    mapper: 'test/1',
-  };
-}
-
-const PROJECTION: Projection = {
-  name: VIEW,
-  definition: 'test/1',
-  onDeadLetter: 'skip',
-  map: (record) => {
-    const kind = kindOf(record);
-    if (kind === 'bad') throw new MappingError('id: a bad one');
-    return kind === 'none' ? null : rowOf(record, kind === 'refused' ? 'a\u0000b' : 'fine');
-  },
-};
+/** Processes that map records. */
+const MAPPING = /^(?:projector|operator|builder)/;
 
 export class ProjectStage implements Stage {
   readonly name = 'project';
-  #readers = 0;
+  /** The mapper of every process that is started from now on. */
+  version: Version = 1;
+  #kept = 0;
   #starts = 0;
   #look = 0;
 
   begin(world: World): void {
     for (let index = 0; index < (world.profile.project?.readers ?? 0); index++)
-      this.#keep(world, `projector-${index}`);
+      this.#keepProjector(world, `projector-${index}`);
   }
 
   /** One that starts after everything: hours are closed to the end. */
   beginLast(world: World): void {
-    if (world.profile.project !== null) this.#keep(world, 'projector-last');
+    if (world.profile.project !== null) this.#keepProjector(world, 'projector-last');
   }
 
-  #keep(world: World, name: string): void {
-    this.#readers++;
+  #keepProjector(world: World, name: string): void {
+    this.keep(world, name, (process) =>
+      new SimulatedProjector(world, process, projectionOf(world, this.version)).run(),
+    );
+  }
+
+  /** Keeps a process that maps records, and may die of one. */
+  keep(world: World, name: string, main: (process: Process) => Promise<void>): void {
+    this.#kept++;
     world.keep(name, (process) => {
       this.#starts++;
-      return new SimulatedProjector(world, process).run();
+      return main(process);
     });
   }
 
   check(world: World): void {
     if (world.profile.project === null) return;
     // Whoever is killed by a record is started again without faults, too.
-    if (world.phase !== 'storm') world.restart(({ name }) => name.startsWith('projector'));
+    if (world.phase !== 'storm') world.restart(({ name }) => MAPPING.test(name));
     if (this.#look++ % LOOK_TURNS === 0) this.#checkView(world);
+  }
+
+  /** Servers are started again with the mapper that takes what the first one calls bad. */
+  fix(world: World): void {
+    this.version = 2;
+    for (const process of world.processes)
+      if (MAPPING.test(process.name) && process.state === 'alive') world.scheduler.kill(process);
+    world.trace.note('the mapper is fixed');
+    world.coverage.note('operate: the mapper is fixed');
   }
 
   putBack(world: World): void {
@@ -93,7 +76,7 @@ export class ProjectStage implements Stage {
   settled(world: World): void {
     if (world.profile.project === null) return;
     this.#checkView(world);
-    const held = generationOf(world);
+    const held = liveOf(world);
     for (const { tree, log, partition } of world.trees) {
       if (log === 'heads') continue;
       const next = world.durable.logs.get(log)?.partitions[partition].next;
@@ -106,86 +89,29 @@ export class ProjectStage implements Stage {
     }
   }
 
-  /** I5: rows are the fold of what was read, minus dead letters. */
+  /** I5, of what is shown and of what is being built. */
   #checkView(world: World): void {
-    const held = generationOf(world);
-    if (held === undefined) return;
-    const rows: string[] = [];
-    const letters: string[] = [];
-    const groups = new Map<string, LogRecord[]>();
-    for (const { tree, log, partition } of world.trees) {
-      const read = Number(held.checkpoints.get(tree)?.next ?? 0n);
-      for (const record of world.durable.logs.get(log)?.partitions[partition].records.slice(0, read) ?? []) {
-        if (record === null) continue;
-        const own = held.letters.get(`${tree} ${record.position}`);
-        const kind = own?.class === 'poison' ? this.#poison(record) : kindOf(record);
-        if (kind === 'none') continue;
-        if (kind !== 'row')
-          letters.push(`${log}/${partition}/${record.position} ${kind === 'poison' ? kind : 'validation'}`);
-        else {
-          const identity = `${log} ${record.tenant} ${record.id}`;
-          groups.set(identity, [...(groups.get(identity) ?? []), record]);
-        }
-      }
-    }
-    for (const group of groups.values()) settleGroup(group, rows, letters);
-    const shown = [...held.rows.values()].map(({ record }) => shownOf(record));
-    const dead = [...held.letters.values()].map((letter) => `${placeOf(letter.record)} ${letter.class}`);
-    const same = (a: string[], b: string[]): boolean => a.sort().join() === b.sort().join();
-    demand(same(shown, rows), 'I5', () => `the view shows ${shown}; the fold of the log is ${rows}`);
-    demand(same(dead, letters), 'I5', () => `dead letters are ${dead}; of the log they are ${letters}`);
-    for (const { record, row } of held.rows.values())
-      demand(row.resourceId === record.id, 'I5', () => `the row of ${placeOf(record)} is another record's`);
-  }
-
-  /** A record that does nothing is taken for a deadly one only after as many deaths. */
-  #poison(record: LogRecord): Kind {
-    const deaths = this.#starts - this.#readers;
-    demand(
-      kindOf(record) === 'poison' || deaths >= DEATHS_OF_POISON,
-      'no false alarm',
-      () => `${placeOf(record)} counts as poison after ${deaths} deaths`,
-    );
-    return 'poison';
-  }
-}
-
-const placeOf = ({ log, partition, position }: LogRecord): string => `${log}/${partition}/${position}`;
-
-/** With its time: an older copy of the log may have held the same record there at another one. */
-const shownOf = (record: LogRecord): string => `${placeOf(record)} at ${record.appendedAt} ${record.id}`;
-
-function generationOf(world: World) {
-  return world.durable.views.get(VIEW)?.generations.get(1);
-}
-
-function earlier(a: LogRecord, b: LogRecord): number {
-  if (a.appendedAt !== b.appendedAt) return a.appendedAt < b.appendedAt ? -1 : 1;
-  return a.partition - b.partition || Number(a.position - b.position);
-}
-
-/** Of one identity: the first is shown, and the first of each other body is a dead letter. */
-function settleGroup(group: LogRecord[], rows: string[], letters: string[]): void {
-  const bodies = new Set<string>();
-  for (const record of group.sort(earlier)) {
-    const { body } = record;
-    const text = Buffer.from(body.form === 'object' ? body.sha256 : body.bytes).toString('hex');
-    if (bodies.has(text)) continue;
-    if (bodies.size === 0) rows.push(shownOf(record));
-    else letters.push(`${placeOf(record)} validation`);
-    bodies.add(text);
+    // A record that does nothing is taken for a deadly one only after as many deaths.
+    const deaths = this.#starts - this.#kept;
+    const isOperated = world.profile.operate !== null;
+    const mayBePoison = (record: LogRecord): boolean =>
+      kindOf(record, isOperated) === 'poison' || deaths >= DEATHS_OF_POISON;
+    for (const held of world.durable.views.get(VIEW)?.generations.values() ?? [])
+      if (held.state !== 'retired') checkGeneration(world, held, mayBePoison);
   }
 }
 
 class SimulatedProjector {
   readonly #world: World;
   readonly #process: Process;
+  readonly #projection: Projection;
   #reader: ViewReader | undefined;
   #hasBegun = false;
 
-  constructor(world: World, process: Process) {
+  constructor(world: World, process: Process, projection: Projection) {
     this.#world = world;
     this.#process = process;
+    this.#projection = projection;
   }
 
   async run(): Promise<void> {
@@ -195,7 +121,7 @@ class SimulatedProjector {
       if (world.phase === 'storm' && world.random.chance(1, 2)) continue;
       const isLast = world.phase === 'end';
       const kind = await tolerant(this.#turn());
-      if (kind === null || kind === 'overtaken') this.#hasBegun = false;
+      if (kind === null || kind === 'overtaken' || kind === 'retired') this.#hasBegun = false;
       if (kind === 'idle' && isLast) break;
     }
     await tolerant(this.#reader?.end() ?? Promise.resolve());
@@ -210,10 +136,16 @@ class SimulatedProjector {
     return kind;
   }
 
-  /** Opened each time: an older copy of the database may know no view. */
+  /** Opened each time: another generation may be shown, and an older copy of the database may know no view. */
   async #begin(): Promise<ViewReader> {
-    const ref = (await this.#world.portsOf(this.#process).views.open(VIEW, PROJECTION.definition)).ref;
-    this.#reader ??= this.#make(ref);
+    const { views } = this.#world.portsOf(this.#process);
+    const { definition } = this.#projection;
+    const { ref, definition: made } = await views.open(VIEW, definition);
+    const known = this.#reader?.ref.generation === ref.generation ? this.#reader : undefined;
+    // Seeds without operators stay what they were: in them nobody asks.
+    if (this.#world.profile.operate !== null && (known === undefined || !isAmong(made, definition)))
+      await views.continueWith(ref, definition);
+    this.#reader = known ?? this.#make(ref);
     await this.#reader.begin();
     this.#hasBegun = true;
     return this.#reader;
@@ -240,17 +172,17 @@ class SimulatedProjector {
         untouch: () => undefined,
         onBatch: (batch) => this.#note(batch),
       },
-      PROJECTION,
+      this.#projection,
       ref,
     );
   }
 
   /** Some records end the process. */
   #touch(tree: number, position: bigint, isNoted: boolean): void {
-    const { coverage, scheduler } = this.#world;
+    const { coverage, scheduler, profile } = this.#world;
     if (isNoted) coverage.note('project: record by itself');
     const record = this.#world.recordAt(tree, position);
-    if (record === null || kindOf(record) !== 'poison') return;
+    if (record === null || kindOf(record, profile.operate !== null) !== 'poison') return;
     coverage.note('project: killed by a record');
     scheduler.kill(this.#process);
   }

@@ -5,7 +5,7 @@ import { isEvidentError } from '@evident/core/errors.ts';
 import type { Outcome, Proposal } from '../../src/log/log.ts';
 import type { Handover, Outbox, OutboxRow, OutboxStream, Source } from '../../src/relay/ports.ts';
 import { Relay, type RelayDeps } from '../../src/relay/relay.ts';
-import { parseState, type RelayState } from '../../src/relay/state.ts';
+import { parseState, type RelayState, serialiseState } from '../../src/relay/state.ts';
 import { MemoryLog, type MemoryLogHooks } from '../../src/stores/memory/log.ts';
 import { MemoryOutbox } from '../../src/stores/memory/outbox.ts';
 import { MemoryRelayLog } from '../../src/stores/memory/relay.ts';
@@ -22,8 +22,8 @@ const SLEEP_TURNS_MAX = 100;
 export class RelayStage implements Stage {
   readonly name = 'relay';
   readonly relayed: RelayCheck;
-  /** Changes of either database that the relay knew of whose cursor is stored. */
-  #causesStored = 0;
+  /** By cursor: changes of either database that the relay knew of which stored it. A cursor can be put back. */
+  readonly #causesOf = new Map<string, number>();
 
   constructor(capture: CaptureStage) {
     this.relayed = new RelayCheck(capture, SOURCE);
@@ -86,11 +86,11 @@ export class RelayStage implements Stage {
     const log = new CountedRelayLog(world, process, hooks, (way, state, before) => {
       if (before !== null && state.epoch > before.epoch)
         demand(
-          causes > this.#causesStored,
+          causes > (this.#causesOf.get(serialiseState(before)) ?? 0),
           'no false alarm',
           () => `epoch ${state.epoch} of a database that is the same`,
         );
-      this.#causesStored = causes;
+      this.#causesOf.set(serialiseState(state), causes);
       this.relayed.noteStored(world, way, state);
     });
     const relay = new Relay(

@@ -6,6 +6,7 @@
 import { treeOrigin } from '@evident/core/origin.ts';
 import { listHeads } from '../../src/seal/list-heads.ts';
 import {
+  checkStored,
   openSealer,
   type SealBreak,
   type SealDeps,
@@ -112,6 +113,7 @@ class SimulatedSealer {
       if (round.more) this.#world.coverage.note('seal: round took only a part');
       for (const head of round.sealed) this.#noteUnlisted(head);
       done += round.sealed.length;
+      if (lists) this.#noteBreaks(await checkStored(this.#deps, sealer));
     }
     const log = this.#ports.logs.get('heads');
     if (!lists || this.#unlisted.size === 0 || log === undefined || (await log.head(0)).stopped !== null)
