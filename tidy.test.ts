@@ -19,7 +19,23 @@ const sources = tracked.filter(
 );
 
 /** Folders of packages/server/src that hold stages and applications. */
-const STAGES = ['log', 'ingest', 'relay', 'seal', 'verify', 'access', 'audit', 'query', 'alerts', 'project'];
+const STAGES = [
+  'log',
+  'ingest',
+  'relay',
+  'seal',
+  'signer',
+  'verify',
+  'access',
+  'audit',
+  'query',
+  'evidence',
+  'alerts',
+  'project',
+  'windows',
+  'anchor',
+  'witness',
+];
 
 interface Import {
   readonly file: string;
@@ -137,6 +153,7 @@ it('says what each stage and store promises', () => {
     'packages/server/src/stores/folder',
     'packages/server/src/stores/memory',
     'packages/server/src/stores/webhook',
+    'packages/server/src/stores/signer-socket',
   ];
   assert.deepEqual(
     folders.filter((folder) => !existsSync(join(folder, 'README.md'))),

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 
 const DEMO = join(import.meta.dirname, 'demo.ts');
-const DEMO_MS_MAX = 120_000;
+const DEMO_MS_MAX = 300_000;
 
 function runDemo(...args: string[]): { status: number | null; stdout: string; stderr: string } {
   const env = { ...process.env, NO_COLOR: '1' };

@@ -16,7 +16,7 @@ import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { parseVkey, verifierKey, verifierOf } from '@evident/core/note.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
 import type { Storage } from '../packages/server/src/compose.ts';
-import { VERIFY_FUNCTIONS } from '../packages/server/src/stores/folder/signer.ts';
+import { VERIFY_FUNCTIONS } from '../packages/server/src/stores/folder/signing-keys.ts';
 
 export interface KeptHead {
   readonly log: string;
@@ -47,8 +47,11 @@ async function newestHead(vkey: string, storage: Storage, log: string, partition
 export async function keepHeads(vkey: string, storage: Storage): Promise<KeptHead[]> {
   const kept: KeptHead[] = [];
   for (const { name, partitions } of storage.logs.values()) {
-    for (let partition = 0; partition < partitions; partition++)
+    for (let partition = 0; partition < partitions; partition++) {
+      // A log that nothing was written to yet, such as windows, has no head.
+      if (((await storage.records.readSeal(name, partition))?.size ?? 0n) === 0n) continue;
       kept.push({ log: name, partition, head: await newestHead(vkey, storage, name, partition) });
+    }
   }
   return kept;
 }

@@ -1,17 +1,10 @@
 /** Attacks of whoever has the files: older copies put back, and history rewritten with the signing key. */
 
-import { writeFileSync } from 'node:fs';
-import { decodeUtf8, encodeUtf8, toBase64 } from '@evident/core/bytes.ts';
-import { formatTreeHead } from '@evident/core/checkpoint.ts';
-import { headId } from '@evident/core/derived-id.ts';
-import { signNote } from '@evident/core/note.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
-import { sha256 } from '@evident/core/sha256.ts';
 import type { Installation } from '../packages/server/faults/installation.ts';
 import type { StoredHead } from '../packages/server/src/seal/ports.ts';
-import { FolderSigner } from '../packages/server/src/stores/folder/signer.ts';
 import type { Attack } from './attack.ts';
-import { rebuildTree, replaceHeads } from './rebuild-tree.ts';
+import { forge, ownKeys, rewriteMemory } from './forge-history.ts';
 import { cutTail, findDenied, rewriteDenied } from './record-attacks.ts';
 
 export const OLDER = 'older';
@@ -108,7 +101,7 @@ const WITH_KEY: Attack = {
     const { one } = scene;
     const position = await findDenied(one);
     await rewriteDenied(one, position);
-    await forge(one);
+    await forge(one, ownKeys(one));
     await restart(one);
     await scene.ingest(100);
     await scene.seal();
@@ -119,71 +112,11 @@ const WITH_KEY: Attack = {
   },
 };
 
-/** After a record of audit/0 was changed: everything that was ever derived or signed of it, made anew. */
-async function forge(one: Installation): Promise<void> {
-  const signer = FolderSigner.open(one.path('signer'));
-  const origin = treeOrigin(one.storage.name, 'audit', 0);
-  const audit = await rebuildTree(one, 'audit', 0);
-  await replaceHeads(one, 'audit', 0, audit, signWith(signer, origin));
-  await rewriteListings(one, origin, audit);
-  const headsOrigin = treeOrigin(one.storage.name, 'heads', 0);
-  const heads = await rebuildTree(one, 'heads', 0);
-  await replaceHeads(one, 'heads', 0, heads, signWith(signer, headsOrigin));
-  rewriteMemory(
-    one,
-    new Map([
-      [origin, audit.at(-1) as StoredHead],
-      [headsOrigin, heads.at(-1) as StoredHead],
-    ]),
-  );
-}
-
-/** Sets what the signer remembers of these trees: a text file without signature. */
-function rewriteMemory(one: Installation, heads: ReadonlyMap<string, StoredHead>): void {
-  const memory = new Map([...FolderSigner.readLast(one.path('signer')), ...heads]);
-  const lines = [...memory].map(([origin, { size, root }]) => `${origin} ${size} ${toBase64(root)}\n`);
-  writeFileSync(one.path('signer', 'last'), lines.join(''));
-}
-
 /** As after a night: what is stored is held against what the signer remembers. */
 async function restart(one: Installation): Promise<void> {
   await one.stop();
   const breaks = await one.start();
   if (breaks.length > 0) throw new Error(`the server was expected to start: ${breaks[0].reason}`);
-}
-
-function signWith(signer: FolderSigner, origin: string): (head: StoredHead) => Uint8Array {
-  return ({ size, root }) => signNote(formatTreeHead({ origin, size, root }), [signer.noteSigner(origin)]);
-}
-
-/** The records of the log `heads` that list heads of a tree: id and root of the forged ones. */
-async function rewriteListings(
-  one: Installation,
-  origin: string,
-  forged: readonly StoredHead[],
-): Promise<void> {
-  const tree = one.treeOf('heads', 0);
-  const { rows } = await one.asSuperuser(
-    "SELECT position, body FROM evident.records WHERE tree = $1 AND type = 'head'",
-    [tree],
-  );
-  for (const { position, body } of rows) {
-    const listed = JSON.parse(decodeUtf8(body) ?? '{}') as { origin: string; size: string };
-    const head = forged.find(({ size }) => listed.origin === origin && size === BigInt(listed.size));
-    if (head === undefined) continue;
-    const root = toBase64(head.root);
-    const bytes = encodeUtf8(JSON.stringify({ origin, size: listed.size, root }));
-    const id = headId(origin, head.size, root);
-    const at = [tree, position, id];
-    await one.asSuperuser('UPDATE evident.records SET id = $3, body = $4 WHERE tree = $1 AND position = $2', [
-      ...at,
-      Buffer.from(bytes),
-    ]);
-    await one.asSuperuser(
-      'UPDATE evident.identities SET id = $3, body_hash = $4 WHERE tree = $1 AND position = $2',
-      [...at, Buffer.from(sha256(bytes))],
-    );
-  }
 }
 
 export const MACHINE_ATTACKS: readonly Attack[] = [

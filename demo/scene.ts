@@ -45,7 +45,7 @@ export class Scene {
   /** K: what a verifier is given, once. */
   get vkey(): string {
     const { storage } = this.one;
-    return storage.vkeyOf(treeOrigin(storage.name, 'heads', 0));
+    return storage.vkeyOf(treeOrigin(storage.name, 'heads', 0), 0n);
   }
 
   /** Other events than those that came first, as if history had gone another way. */

@@ -8,8 +8,10 @@ import { fileURLToPath } from 'node:url';
 const NODE_MAJOR = 26;
 
 if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) {
-  const { runCommandLine } = await import('../src/main.ts');
-  await runCommandLine(process.argv.slice(2));
+  const args = process.argv.slice(2);
+  // A check of a bundle loads neither the server nor a database driver: it has to run where there is neither.
+  if (args[0] === 'check') await (await import('../src/check-main.ts')).runCheckLine(args);
+  else await (await import('../src/main.ts')).runCommandLine(args);
 } else {
   const node = findPinnedNode(dirname(fileURLToPath(import.meta.url)));
   if (node === undefined) {

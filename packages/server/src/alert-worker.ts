@@ -42,7 +42,12 @@ function say(message: AlertWorkerMessage): void {
 }
 
 function runWorker(input: AlertWorkerInput): void {
-  const pool = openPool(input.connection, { role: 'evident_server', max: CONNECTIONS, tenant: '*' });
+  const pool = openPool(input.connection, {
+    role: 'evident_server',
+    max: CONNECTIONS,
+    tenant: '*',
+    name: 'evident alerts',
+  });
   pool.on('connect', (client) => client.on('error', () => undefined));
   const watch = new ProjectionWatch(input.memory);
   const skip = new Set(input.skip);

@@ -11,7 +11,9 @@ import type { AlertWorkerInput, AlertWorkerMessage } from './alert-worker.ts';
 import { conditionsOf } from './alerts/conditions.ts';
 import { Deliverer } from './alerts/deliver.ts';
 import { parsePlace } from './alerts/evaluate.ts';
-import type { Alert, Condition, ReadPlaces } from './alerts/ports.ts';
+import type { Alert, Condition, ReadPlaces, SecretBox } from './alerts/ports.ts';
+import { removeOldAlerts } from './alerts/retain.ts';
+import type { RecordOwn } from './audit/record-own.ts';
 import type { Storage } from './compose.ts';
 import { ProjectionWatch, StallWatch } from './projection-watch.ts';
 import { readStageLag } from './stores/postgres/alert-lag.ts';
@@ -31,6 +33,8 @@ const STOP_MS_MAX = 10_000;
 const HEAP_MIB = 512;
 /** Milliseconds between two looks at conditions. */
 const CONDITIONS_MS = 5_000;
+/** Milliseconds between two looks for alerts that are old enough to go; the first is at the start. */
+const RETENTION_MS = 3_600_000;
 /** Records that are left out because a worker did not come back from them; beyond it alerts stand still. */
 const SKIPPED_MAX = 1_000;
 
@@ -86,6 +90,11 @@ export interface AlertingOptions {
   readonly mappings?: readonly unknown[];
   /** Webhooks of the operator may reach private networks. */
   readonly allowPrivate: boolean;
+  /** Opens the secrets of webhooks. */
+  readonly box: SecretBox;
+  /** Days after which acknowledged alerts are removed; null: never. */
+  readonly keepDays: number | null;
+  readonly record: RecordOwn;
 }
 
 export class Alerting {
@@ -109,7 +118,7 @@ export class Alerting {
     this.#metrics = makeMetrics([metrics]);
     this.#options = options;
     this.#store = new PostgresAlertStore(storage.pool);
-    this.#queue = new PostgresWebhookStore(storage.pool);
+    this.#queue = new PostgresWebhookStore(storage.pool, options.box);
     this.#deliverer = this.#makeDeliverer();
   }
 
@@ -142,7 +151,7 @@ export class Alerting {
   }
 
   start(): void {
-    this.#running = Promise.all([this.#keep(), this.#watchConditions()]);
+    this.#running = Promise.all([this.#keep(), this.#watchConditions(), this.#retain()]);
     this.#deliverer.start();
   }
 
@@ -263,6 +272,23 @@ export class Alerting {
         this.#logger.debug({ err: error }, 'conditions could not be looked at; it is tried again');
       }
       await sleep(CONDITIONS_MS, this.#stopping.signal);
+    }
+  }
+
+  async #retain(): Promise<void> {
+    const { keepDays, record } = this.#options;
+    const { signal } = this.#stopping;
+    if (keepDays === null) return;
+    while (!signal.aborted) {
+      try {
+        const deps = { alerts: this.#store, record, clock: () => BigInt(Date.now()) * 1_000n };
+        const gone = await removeOldAlerts(deps, keepDays, () => signal.aborted);
+        if (gone > 0) this.#logger.info({ alerts: gone, keepDays }, 'old alerts were removed');
+      } catch (error) {
+        this.#metrics.errors.inc();
+        this.#logger.warn({ err: error }, 'old alerts could not be removed; it is tried again in an hour');
+      }
+      await sleep(RETENTION_MS, signal);
     }
   }
 

@@ -2,19 +2,21 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { EvidentError } from '@evident/core/errors.ts';
-import { formatVkey, type Verifier, verifierKey, verifierOf } from '@evident/core/note.ts';
-import { defaultName, treeOrigin } from '@evident/core/origin.ts';
+import { EvidentError, isEvidentError } from '@evident/core/errors.ts';
+import { type Verifier, verifierKey } from '@evident/core/note.ts';
+import { treeOrigin } from '@evident/core/origin.ts';
+import { RESERVED_LOGS } from '@evident/core/record.ts';
 import pg from 'pg';
 import { type Config, PARTITIONS_DEFAULT } from './config.ts';
-import type { LeafReader } from './seal/ports.ts';
+import { openInception } from './inception.ts';
+import { KeyRing } from './key-ring.ts';
+import type { HeadSigner, LeafReader } from './seal/ports.ts';
 import type { RecoverDeps } from './seal/recover.ts';
+import { storeEnded } from './seal/rotate-key.ts';
 import type { SealDeps } from './seal/seal.ts';
-import { HEADS_LOG } from './seal/seal-loop.ts';
-import { writeFileDurably } from './stores/durable-file.ts';
+import type { Signer } from './signer/ports.ts';
 import { lockDataDirectory, prepareDataDirectory } from './stores/folder/data-lock.ts';
 import { FolderObjectStore } from './stores/folder/object-store.ts';
-import { FolderSigner, VERIFY_FUNCTIONS } from './stores/folder/signer.ts';
 import { FolderTileStore } from './stores/folder/tile-store.ts';
 import { Appender } from './stores/postgres/appender.ts';
 import { EmbeddedPostgres } from './stores/postgres/embedded/engine.ts';
@@ -22,6 +24,7 @@ import type { EngineLogger } from './stores/postgres/embedded/engine-logger.ts';
 import { checkExternal } from './stores/postgres/embedded/external.ts';
 import { asEvidentError } from './stores/postgres/faults.ts';
 import { PostgresHeadStore } from './stores/postgres/head-store.ts';
+import { PostgresKeyRotations } from './stores/postgres/key-rotations.ts';
 import { PostgresLeafReader } from './stores/postgres/leaf-reader.ts';
 import { listLogs, openLog, type PostgresLog } from './stores/postgres/log.ts';
 import { migrate } from './stores/postgres/migrate.ts';
@@ -29,6 +32,7 @@ import { openPool } from './stores/postgres/pool.ts';
 import { PostgresRecordReader } from './stores/postgres/record-reader.ts';
 import { commitRecovery, readPresent } from './stores/postgres/recovery.ts';
 import { PostgresRelayLog } from './stores/postgres/relay-log.ts';
+import { PostgresTenantLeaves } from './stores/postgres/tenant-leaves.ts';
 import type { VerifyDeps } from './verify/verify.ts';
 
 const POOL_CONNECTIONS = 12;
@@ -47,13 +51,20 @@ export interface Storage {
   readonly appender: Appender;
   readonly tiles: FolderTileStore;
   readonly objects: FolderObjectStore;
-  readonly signer: FolderSigner;
+  readonly signer: Signer;
+  /** What the signer remembers now, also where another process signs. */
+  readonly signerMemory: Pick<HeadSigner, 'last'>;
   readonly leaves: LeafReader;
   readonly heads: PostgresHeadStore;
   readonly records: PostgresRecordReader;
   readonly relayLog: PostgresRelayLog;
-  verifierOf(origin: string): Verifier;
-  vkeyOf(origin: string): string;
+  /** Keys, from K through every rotation that is stored. */
+  readonly keys: KeyRing;
+  readonly rotations: PostgresKeyRotations;
+  /** Of the key that signs a tree at a size, as `keys` were read last. */
+  verifierOf(origin: string, size: bigint): Verifier;
+  /** As `verifierOf`; without a size: of the key that the tree began with. K is that of heads/0. */
+  vkeyOf(origin: string, size?: bigint): string;
   treeOf(log: string, partition: number): number;
   close(): Promise<void>;
 }
@@ -70,7 +81,7 @@ export async function openStorage(config: Config, logger: EngineLogger): Promise
       engine = made;
     });
     await prepareDatabase(connection, config);
-    return await assemble(config, dataDir, connection, async () => {
+    return await assemble(config, dataDir, connection, true, async () => {
       await engine?.stop();
       lock.release();
     });
@@ -104,7 +115,7 @@ async function openEngine(
 
 /** Opens the storage of a directory that a running server holds, through the PostgreSQL that it runs: for readers. */
 export async function attachStorage(config: Config, connection: pg.ClientConfig): Promise<Storage> {
-  return assemble(config, config.dataDir, connection, async () => undefined);
+  return assemble(config, config.dataDir, connection, false, async () => undefined);
 }
 
 async function prepareDatabase(connection: pg.ClientConfig, config: Config): Promise<void> {
@@ -120,7 +131,7 @@ async function prepareDatabase(connection: pg.ClientConfig, config: Config): Pro
       );
     }
     await migrate(client);
-    await client.query('SELECT evident.make_log($1, 1)', [HEADS_LOG]);
+    for (const log of RESERVED_LOGS) await client.query('SELECT evident.make_log($1, 1)', [log]);
     for (const [log, partitions] of Object.entries(config.logs)) await makeLog(client, log, partitions);
     // Made last and unasked: an `audit` that exists keeps the number of partitions it was made with.
     await client.query('SELECT evident.make_log($1, $2)', ['audit', PARTITIONS_DEFAULT]);
@@ -145,16 +156,26 @@ async function assemble(
   config: Config,
   dataDir: string,
   connection: pg.ClientConfig,
+  holds: boolean,
   release: () => Promise<void>,
 ): Promise<Storage> {
-  const pool = openPool(connection, { role: 'evident_server', max: POOL_CONNECTIONS, tenant: '*' });
-  const queryPool = openPool(connection, { role: 'evident_server', max: QUERY_CONNECTIONS });
+  const role = 'evident_server';
+  const pool = openPool(connection, { role, max: POOL_CONNECTIONS, tenant: '*', name: 'evident stages' });
+  const queryPool = openPool(connection, { role, max: QUERY_CONNECTIONS, name: 'evident query' });
   // The pool listens to connections that are idle alone. One that breaks between two statements of a transaction
   // would end the process; its next statement says that it is broken.
   for (const one of [pool, queryPool]) one.on('connect', (client) => client.on('error', () => undefined));
+  const undo: (() => void)[] = [];
   try {
-    const signer = FolderSigner.open(join(dataDir, 'signer'));
-    const name = await inception(pool, dataDir, signer, config.name);
+    const begun = await openInception(config, dataDir, pool, holds);
+    undo.push(begun.close);
+    const { name, publicKey } = begun;
+    const rotations = new PostgresKeyRotations(pool);
+    const keys = new KeyRing(verifierKey(treeOrigin(name, 'heads', 0), 'ed25519', publicKey), (from) =>
+      rotations.read(from),
+    );
+    if (holds) await storeEnded(begun.signer, rotations);
+    await keys.read().catch(passOverKeys);
     const appender = new Appender(pool);
     const logs = new Map<string, PostgresLog>();
     for (const { log, partitions } of await listLogs(pool))
@@ -175,72 +196,36 @@ async function assemble(
       logs,
       appender,
       tiles,
-      signer,
+      signer: begun.signer,
+      signerMemory: begun.memory,
       treeOf,
       objects: new FolderObjectStore(join(dataDir, 'objects')),
       leaves: new PostgresLeafReader(pool, treeOf),
       heads: new PostgresHeadStore(pool, treeOf),
       relayLog: new PostgresRelayLog({ pool, logs }),
       records: new PostgresRecordReader(pool, treeOf, (log) => logs.get(log)?.partitions ?? 1),
-      verifierOf: (origin) => verifierOf(verifierKey(origin, 'ed25519', signer.publicKey), VERIFY_FUNCTIONS),
-      vkeyOf: (origin) => formatVkey(verifierKey(origin, 'ed25519', signer.publicKey)),
+      keys,
+      rotations,
+      verifierOf: (origin, size) => keys.verifierOf(origin, size),
+      vkeyOf: (origin, size = 0n) => keys.vkeyOf(origin, size),
       close: async () => {
         await appender.close();
         await Promise.all([pool.end(), queryPool.end()]);
         await tiles.close();
+        begun.close();
         await release();
       },
     };
   } catch (error) {
+    for (const one of undo) one();
     await Promise.all([pool.end(), queryPool.end()]);
     throw asEvidentError(error, 'opening the log', false);
   }
 }
 
-/**
- * What this installation was begun as: name and K, in the database and in the data directory.
- *
- * If we die after the row and before the file, the next start writes the file from the row.
- */
-async function inception(
-  pool: pg.Pool,
-  dataDir: string,
-  signer: FolderSigner,
-  wanted: string | null,
-): Promise<string> {
-  const read = () => pool.query<{ name: string; vkey: string }>('SELECT name, vkey FROM evident.inception');
-  let { rows } = await read();
-  if (rows.length === 0) {
-    if (signer.hasSigned) {
-      throw new EvidentError(
-        'seal-break',
-        'the database is empty, but the signer of this data directory has signed heads: put the database back, or use another directory',
-      );
-    }
-    const name = wanted ?? defaultName(signer.publicKey);
-    const vkey = formatVkey(verifierKey(treeOrigin(name, HEADS_LOG, 0), 'ed25519', signer.publicKey));
-    await pool.query('INSERT INTO evident.inception (name, vkey) VALUES ($1, $2) ON CONFLICT DO NOTHING', [
-      name,
-      vkey,
-    ]);
-    ({ rows } = await read());
-  }
-  const { name, vkey } = rows[0];
-  const own = formatVkey(verifierKey(treeOrigin(name, HEADS_LOG, 0), 'ed25519', signer.publicKey));
-  if (own !== vkey)
-    throw new EvidentError(
-      'key-mismatch',
-      `the database was begun with the key ${vkey}, but this data directory signs with ${own}`,
-    );
-  if (wanted !== null && wanted !== name) {
-    throw new EvidentError(
-      'usage-invalid',
-      `name: this log was begun as ${name} and keeps that name; ${wanted} is configured`,
-      { context: { field: 'name' } },
-    );
-  }
-  writeFileDurably(join(dataDir, 'evident.vkey'), `${vkey}\n`, 0o644);
-  return name;
+/** Stored rotations that do not follow from K: what they say counts for nothing, and verification says so. */
+function passOverKeys(error: unknown): void {
+  if (!isEvidentError(error) || error.code !== 'key-mismatch') throw error;
 }
 
 export function sealDepsOf(storage: Storage): SealDeps {
@@ -249,7 +234,7 @@ export function sealDepsOf(storage: Storage): SealDeps {
 }
 
 export function verifyDepsOf(storage: Storage): VerifyDeps {
-  const { name, logs, records, tiles, objects, signer, verifierOf } = storage;
+  const { name, logs, records, tiles, objects, signerMemory, verifierOf, keys } = storage;
   return {
     name,
     logs: [...logs.values()],
@@ -258,11 +243,9 @@ export function verifyDepsOf(storage: Storage): VerifyDeps {
     heads: records,
     objects,
     verifierOf,
-    // Read anew: a server that runs beside us has signed since.
-    signer: {
-      last: async (origin) =>
-        FolderSigner.readLast(join(storage.dataDir, 'signer')).get(origin) ?? signer.last(origin),
-    },
+    refreshKeys: async () => void (await keys.read()),
+    signer: signerMemory,
+    tenantLeaves: new PostgresTenantLeaves(storage.pool, storage.treeOf),
     lost: (log, partition) => records.readLost(log, partition),
   };
 }

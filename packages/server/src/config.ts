@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { EvidentError } from '@evident/core/errors.ts';
 import { isName } from '@evident/core/origin.ts';
 import { checkWritableLog } from '@evident/core/record.ts';
@@ -11,12 +12,22 @@ import {
   oidcFromEnvironment,
   parseOidcSettings,
 } from './access/oidc-settings.ts';
+import {
+  parseTimestampPolicy,
+  type TimestampPolicy,
+  type TimestampPolicyInput,
+} from './anchor/timestamp-policy.ts';
+import { parseWitnessPolicy, type WitnessPolicy, type WitnessPolicyInput } from './anchor/witness-policy.ts';
 import type { HttpLimits } from './http/limits.ts';
+import { parseSignerAddress, type SignerTarget } from './signer/address.ts';
 
 /** Partitions of a log for which none are given. Frozen when the log is made. */
 export const PARTITIONS_DEFAULT = 8;
 const PARTITIONS_MAX = 1_024;
 export const PORT_DEFAULT = 7373;
+/** A hundred million records in under six hours, and a few hundredths of a core. */
+const SELF_AUDIT_RATE_DEFAULT = 5_000;
+const SELF_AUDIT_RATE_MAX = 1_000_000;
 
 export const ROLES = ['api', 'relay', 'seal', 'project'] as const;
 export type Role = (typeof ROLES)[number];
@@ -33,6 +44,8 @@ export interface Config {
   readonly postgres: string | null;
   /** First part of every origin; null: derived from the first key. Frozen at inception. */
   readonly name: string | null;
+  /** The signer that lies elsewhere, or null for the one in `<data>/signer`. Whose log it is is fixed at inception. */
+  readonly signer: SignerTarget | null;
   /** Logs to make besides `heads` and `audit`, or `audit` with another number of partitions than 8. More can be added later; numbers are frozen. */
   readonly logs: Readonly<Record<string, number>>;
   /** Bytes that requests in flight and records that wait may hold together. Safe to change. */
@@ -47,6 +60,18 @@ export interface Config {
   readonly trustedProxies: readonly string[];
   /** Webhooks of the operator, not those of tenants, may reach this machine and private networks. Safe to change. */
   readonly webhookPrivate: boolean;
+  /** Authorities that time stamp heads of `heads/0` (RFC 3161), or null: none is asked. Read at start. */
+  readonly timestamps: TimestampPolicy | null;
+  /** Witnesses that cosign heads of `heads/0` (C2SP tlog-witness), or null: none is asked. Read at start. */
+  readonly witnesses: WitnessPolicy | null;
+  /** Records that the background self-audit reads in a second, 1 to 1,000,000; 0: there is none. Safe to change. */
+  readonly selfAuditRate: number;
+  /** Days after which acknowledged alerts are removed, 1 to 36,500; null: never. Safe to change. */
+  readonly alertKeepDays: number | null;
+  /** Who reads `/metrics`: credentials that may and whoever has the metrics token, or everybody. Safe to change. */
+  readonly metrics: 'credential' | 'open';
+  /** File of the metrics token; null: `metrics.token` of the data directory, made at the first start. Read at start. */
+  readonly metricsTokenFile: string | null;
   /** pino level. Safe to change. */
   readonly logLevel: string;
 }
@@ -62,6 +87,14 @@ const RATE_LIMITS: readonly (keyof RateLimits)[] = [
   'capturesPerCredentialMax',
 ];
 
+/**
+ * `unix:/path`, or an object with files in PEM for `tls:host:port`. `elsewhere`: a socket or an address of this machine
+ * leads to another one, as a tunnel does; it is the operator's word, and counts for tier T1.
+ */
+type SignerInput =
+  | string
+  | { address?: string; ca?: string; cert?: string; key?: string; elsewhere?: boolean };
+
 /** What the command line, or a configuration file, may say. */
 export interface ConfigInput {
   data?: string;
@@ -70,6 +103,7 @@ export interface ConfigInput {
   roles?: string | readonly string[];
   postgres?: string;
   name?: string;
+  signer?: SignerInput;
   logs?: Readonly<Record<string, number>> | readonly string[];
   inflightBytesMax?: number;
   outboxes?: Readonly<Record<string, string>>;
@@ -77,6 +111,12 @@ export interface ConfigInput {
   rateLimits?: Readonly<Record<string, number | string>>;
   trustedProxies?: string | readonly string[];
   webhookPrivate?: boolean | string;
+  timestamps?: TimestampPolicyInput;
+  witnesses?: WitnessPolicyInput;
+  selfAuditRate?: number | string;
+  alertKeepDays?: number | string;
+  metrics?: string;
+  metricsTokenFile?: string;
   logLevel?: string;
 }
 
@@ -87,6 +127,7 @@ const MEMBERS = new Set([
   'roles',
   'postgres',
   'name',
+  'signer',
   'logs',
   'inflightBytesMax',
   'outboxes',
@@ -94,6 +135,12 @@ const MEMBERS = new Set([
   'rateLimits',
   'trustedProxies',
   'webhookPrivate',
+  'timestamps',
+  'witnesses',
+  'selfAuditRate',
+  'alertKeepDays',
+  'metrics',
+  'metricsTokenFile',
   'logLevel',
 ]);
 
@@ -135,6 +182,7 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
     roles: parseRoles(given.roles ?? ROLES),
     postgres: given.postgres ?? null,
     name,
+    signer: given.signer === undefined ? null : parseSigner(given.signer),
     logs: parseLogs(given.logs ?? {}),
     inflightBytesMax: wholeNumber(
       'inflightBytesMax',
@@ -147,6 +195,18 @@ export function makeConfig(...inputs: ConfigInput[]): Config {
     rateLimits: parseRateLimits(given.rateLimits ?? {}),
     trustedProxies: parseProxies(given.trustedProxies ?? []),
     webhookPrivate: flag('webhookPrivate', given.webhookPrivate ?? false),
+    timestamps: given.timestamps === undefined ? null : parseTimestampPolicy(given.timestamps),
+    witnesses: given.witnesses === undefined ? null : parseWitnessPolicy(given.witnesses),
+    selfAuditRate: wholeNumber(
+      'selfAuditRate',
+      given.selfAuditRate ?? SELF_AUDIT_RATE_DEFAULT,
+      0,
+      SELF_AUDIT_RATE_MAX,
+    ),
+    alertKeepDays:
+      given.alertKeepDays === undefined ? null : wholeNumber('alertKeepDays', given.alertKeepDays, 1, 36_500),
+    metrics: parseMetrics(given.metrics ?? 'credential'),
+    metricsTokenFile: given.metricsTokenFile === undefined ? null : parseTokenFile(given.metricsTokenFile),
     logLevel: given.logLevel ?? 'info',
   };
 }
@@ -161,12 +221,36 @@ export function configFromEnvironment(environment: NodeJS.ProcessEnv): ConfigInp
   });
   return {
     postgres: environment.EVIDENT_POSTGRES,
+    signer: environment.EVIDENT_SIGNER,
     oidc: oidcFromEnvironment(environment),
     trustedProxies: environment.EVIDENT_TRUSTED_PROXIES,
     webhookPrivate: environment.EVIDENT_WEBHOOK_PRIVATE,
+    selfAuditRate: environment.EVIDENT_SELF_AUDIT_RATE,
+    alertKeepDays: environment.EVIDENT_ALERT_KEEP_DAYS,
+    metrics: environment.EVIDENT_METRICS,
+    metricsTokenFile: environment.EVIDENT_METRICS_TOKEN_FILE,
     logLevel: environment.EVIDENT_LOG_LEVEL,
     ...(outboxes.length === 0 ? {} : { outboxes: Object.fromEntries(outboxes) }),
   };
+}
+
+function parseSigner(signer: SignerInput): SignerTarget {
+  const { address, ...files } = typeof signer === 'string' ? { address: signer } : signer;
+  const parsed = parseSignerAddress(address, 'signer');
+  const { ca, cert, key, elsewhere = false, ...rest } = files as Record<string, unknown>;
+  if (typeof elsewhere !== 'boolean') refuse('signer.elsewhere', 'true or false is expected');
+  const place = elsewhere ? { elsewhere } : {};
+  const [strange] = Object.keys(rest);
+  if (strange !== undefined) refuse(`signer.${strange}`, 'there is no such setting');
+  if (parsed.kind === 'unix') {
+    if (ca !== undefined || cert !== undefined || key !== undefined)
+      refuse('signer', 'a socket in the file system takes no certificates');
+    return { address: parsed, tls: null, ...place };
+  }
+  if (typeof ca !== 'string' || typeof cert !== 'string' || typeof key !== 'string')
+    refuse('signer', 'with tls: the files ca, cert and key are needed: {"address","ca","cert","key"}');
+  // Other processes take them from server.json, wherever they run.
+  return { address: parsed, tls: { ca: resolve(ca), cert: resolve(cert), key: resolve(key) }, ...place };
 }
 
 /** A source's name: it stands in records and names a replication slot. */
@@ -210,6 +294,16 @@ function parseProxies(proxies: string | readonly string[]): string[] {
       refuse('trustedProxies', `${proxy} is no address and no network such as 10.0.0.0/8`);
   }
   return list;
+}
+
+function parseMetrics(value: unknown): Config['metrics'] {
+  if (value !== 'credential' && value !== 'open') refuse('metrics', 'credential or open is expected');
+  return value;
+}
+
+function parseTokenFile(value: unknown): string {
+  if (typeof value !== 'string' || value === '') refuse('metricsTokenFile', 'the path of a file is expected');
+  return value;
 }
 
 function flag(field: string, value: boolean | string): boolean {

@@ -34,9 +34,14 @@ function readConnections(dataDir: string): Record<string, string> {
 
 /** @param own the log's own database, for a source that says `embedded` */
 export function connectionOf(config: Config, own: pg.ClientConfig, source: string): pg.ClientConfig | null {
-  const text = config.outboxes[source] ?? readConnections(config.dataDir)[source];
+  const text = ownText(config.outboxes, source) ?? ownText(readConnections(config.dataDir), source);
   if (text === undefined) return null;
   return text === SAME_DATABASE ? own : { connectionString: text };
+}
+
+/** A source may be called `constructor`, and every object has one. */
+function ownText(connections: Readonly<Record<string, string>>, source: string): string | undefined {
+  return Object.hasOwn(connections, source) ? connections[source] : undefined;
 }
 
 /** Keeps a connection string for the relay. */

@@ -55,7 +55,12 @@ function say(message: WorkerMessage): void {
 }
 
 export function runProjectionThread(input: WorkerInput, projection: Projection): void {
-  const pool = openPool(input.connection, { role: 'evident_server', max: CONNECTIONS, tenant: '*' });
+  const pool = openPool(input.connection, {
+    role: 'evident_server',
+    max: CONNECTIONS,
+    tenant: '*',
+    name: 'evident project',
+  });
   pool.on('connect', (client) => client.on('error', () => undefined));
   const watch = new ProjectionWatch(input.memory);
   const projector = new Projector(

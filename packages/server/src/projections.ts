@@ -294,7 +294,7 @@ export class Projections {
     const letters = tally.validation + tally.poison + reused;
     if (letters > 0) this.#emit({ kind: 'dead-letters', view, count: letters });
     for (const [source, one] of tally.drift) {
-      // Anybody may read the metrics: of writers over HTTP neither keys nor subjects are told, nor are there ever more labels.
+      // Where the settings say so, anybody reads the metrics: of writers over HTTP neither keys nor subjects are told, nor are there ever more labels.
       drift.inc({ view, source: source.startsWith('outbox:') ? source : 'http' }, one.events);
       this.#emit({ kind: 'drift', view, source, drift: one });
     }

@@ -8,37 +8,49 @@ import { formatInstant } from '@evident/core/leaf.ts';
 import { treeOrigin } from '@evident/core/origin.ts';
 import type { FastifyInstance } from 'fastify';
 import pino, { type Logger } from 'pino';
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import { createApiKey } from './access/api-keys.ts';
 import { ProviderKeys } from './access/provider-keys.ts';
 import { makeTokenVerifier, type TokenVerifier } from './access/tokens.ts';
 import { VerifiedKeys } from './access/verified-keys.ts';
 import { Alerting } from './alerting.ts';
 import type { ChangeDeps } from './alerts/changes.ts';
-import type { Condition } from './alerts/ports.ts';
+import type { SecretBox } from './alerts/ports.ts';
+import type { AnchorLoop } from './anchor/anchor-loop.ts';
+import { makeAnchorLoop } from './anchoring.ts';
 import { makeRecordOwn, type RecordOwn } from './audit/record-own.ts';
-import { openStorage, type Storage, sealDepsOf } from './compose.ts';
+import { openStorage, type Storage } from './compose.ts';
 import type { Config } from './config.ts';
+import { evidenceDepsOf, wantedAnchorsOf } from './evidence-deps.ts';
 import type { HttpDeps } from './http/deps.ts';
 import { buildServer } from './http/server.ts';
 import { readMappings, registryOf } from './mapping-files.ts';
+import { openMetricsAccess } from './metrics-access.ts';
 import { HOT_VIEW } from './project/projection.ts';
 import { viewStatuses } from './project/view-status.ts';
 import { Projections } from './projections.ts';
 import { queryDepsOf } from './queries.ts';
 import { type OnRelayAlert, Relays } from './relays.ts';
 import type { SealBreak } from './seal/seal.ts';
-import { HEADS_LOG, SealLoop } from './seal/seal-loop.ts';
+import { HEADS_LOG, type SealLoop } from './seal/seal-loop.ts';
+import { breakCondition, makeSealLoop, signerCondition } from './sealing.ts';
+import { makeSelfAudit, standingOf } from './self-auditing.ts';
 import { writeFileDurably } from './stores/durable-file.ts';
 import { openFolderOccurrenceStore } from './stores/folder/occurrence-store.ts';
+import { openSecretBox } from './stores/folder/secret-box.ts';
 import { PostgresAlertStore, PostgresRuleStore } from './stores/postgres/alert-store.ts';
 import { PostgresApiKeyStore } from './stores/postgres/api-keys.ts';
 import { PostgresIdentityReader } from './stores/postgres/identities.ts';
 import { PublishedHeads } from './stores/postgres/published-heads.ts';
 import { tenantSecret } from './stores/postgres/tenant-secrets.ts';
 import { PostgresWebhookStore } from './stores/postgres/webhook-store.ts';
+import { tiersNow, trustToLeave } from './trust.ts';
+import type { SelfAudit } from './verify/self-audit.ts';
+import type { Tier } from './verify/tiers.ts';
 import { ViewKeeper } from './view-keeper.ts';
 import { viewOperationOf } from './view-operation.ts';
+import { makeWindowLoop } from './windowing.ts';
+import type { WindowLoop } from './windows/window-loop.ts';
 
 /** Milliseconds that a stop may take before what is left is told to go. */
 const STOP_MS_MAX = 20_000;
@@ -49,6 +61,8 @@ export interface RunningServer {
   readonly vkey: string;
   readonly keyFile: string;
   readonly breaks: readonly SealBreak[];
+  /** Those in force as it started. */
+  readonly tiers: readonly Tier[];
   stop(): Promise<void>;
 }
 
@@ -72,19 +86,28 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   const stopping = new AbortController();
   // Before the doors open: rules can be made from the first request on.
   await new PostgresAlertStore(storage.pool).load();
+  const box = await sealedSecrets(storage, logger);
   const alerting = config.roles.includes('project')
-    ? new Alerting(storage, metrics, logger, {
-        allowPrivate: config.webhookPrivate,
-        mappings: readMappings(storage.dataDir),
-      })
+    ? makeAlerting(config, storage, metrics, logger, box)
     : null;
   // Conditions are stored by whoever sees them; the process of the role `project` sends them.
   const report = alerting?.report.bind(alerting) ?? storeConditions(storage, logger);
   const onBreak = (found: SealBreak) => report(breakCondition(found), true);
-  const sealing = config.roles.includes('seal') ? makeSealLoop(storage, metrics, logger, onBreak) : null;
+  // Made before anything runs: it reads files that may not be there.
+  const anchoring = config.roles.includes('seal')
+    ? makeAnchorLoop(config, storage, metrics, logger, report, clock)
+    : null;
+  const sealing = config.roles.includes('seal')
+    ? makeSealLoop(storage, metrics, logger, onBreak, (held) => report(signerCondition(config), held), clock)
+    : null;
   // Before the doors open: a record must not land on a position that was sealed as another one.
   const breaks = sealing === null ? [] : await sealing.open();
   sealing?.start();
+  const windowing = sealing === null ? null : makeWindowLoop(storage, metrics, logger, report, clock);
+  windowing?.start();
+  anchoring?.start();
+  const selfAudit = sealing === null ? null : makeSelfAudit(config, storage, metrics, logger, report, clock);
+  selfAudit?.start();
   const relays = config.roles.includes('relay') ? new Relays(config, storage, metrics, logger, report) : null;
   relays?.start();
   const projections = config.roles.includes('project')
@@ -95,13 +118,25 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
   keeper?.start();
   alerting?.start();
   for (const found of breaks) onBreak(found);
-  const parts: Parts = { http: null, relays, projections, keeper, alerting, sealing, stopping };
+  const parts: Parts = {
+    http: null,
+    relays,
+    projections,
+    keeper,
+    alerting,
+    windowing,
+    anchoring,
+    selfAudit,
+    sealing,
+    stopping,
+  };
   try {
     if (config.roles.includes('api'))
       parts.http = await openDoors(
         config,
         storage,
-        { relays, projections },
+        { relays, projections, sealing },
+        box,
         metrics,
         logger,
         stopping.signal,
@@ -109,13 +144,14 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
     const { http } = parts;
     const url =
       http === null ? '' : `http://${config.host}:${(http.server.address() as { port: number }).port}`;
-    const keyFile = await writeOwnerFiles(storage, url);
+    const keyFile = await writeOwnerFiles(storage, url, config);
     return {
       url,
       storage,
       keyFile,
       breaks,
-      vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0)),
+      tiers: await tiersNow(storage, config, clock),
+      vkey: storage.vkeyOf(treeOrigin(storage.name, HEADS_LOG, 0), 0n),
       stop: () => stopServer(storage, parts, logger),
     };
   } catch (error) {
@@ -125,6 +161,35 @@ async function serve(config: Config, storage: Storage, logger: Logger): Promise<
     clearTimeout(late);
     throw error;
   }
+}
+
+function makeAlerting(
+  config: Config,
+  storage: Storage,
+  metrics: Registry,
+  logger: Logger,
+  box: SecretBox,
+): Alerting {
+  return new Alerting(storage, metrics, logger, {
+    allowPrivate: config.webhookPrivate,
+    mappings: readMappings(storage.dataDir),
+    box,
+    keepDays: config.alertKeepDays,
+    record: recordOwnOf(storage),
+  });
+}
+
+/** Secrets of webhooks that were stored as they are, before they were sealed, are sealed now. */
+async function sealedSecrets({ pool, dataDir }: Storage, logger: Logger): Promise<SecretBox> {
+  const box = openSecretBox(dataDir);
+  const { sealed, foreign } = await new PostgresWebhookStore(pool, box).sealSecrets();
+  if (sealed > 0) logger.info({ webhooks: sealed }, 'secrets of webhooks were sealed');
+  if (foreign > 0)
+    logger.error(
+      { webhooks: foreign },
+      'secrets of webhooks were sealed with another key than webhook.key of this data directory; nothing is sent there',
+    );
+  return box;
 }
 
 function storeConditions({ pool }: Storage, logger: Logger): OnRelayAlert {
@@ -137,87 +202,25 @@ function storeConditions({ pool }: Storage, logger: Logger): OnRelayAlert {
   };
 }
 
-function breakCondition(found: SealBreak): Condition {
-  const subject = `${found.log}/${found.partition}`;
-  return {
-    key: `seal-break:${subject}`,
-    tenant: null,
-    name: 'seal break',
-    severity: 'critical',
-    subject,
-    detail:
-      'what is stored contradicts a signed head; the partition is stopped: evident verify, then evident recover',
-  };
-}
-
 function makeKeeper(storage: Storage, logger: Logger): ViewKeeper {
   const views = viewOperationOf(storage, registryOf(storage.dataDir), false);
   return new ViewKeeper(storage, views, logger, { mappings: readMappings(storage.dataDir) });
 }
 
-function makeSealLoop(
-  storage: Storage,
-  metrics: Registry,
-  logger: Logger,
-  onBreak: (found: SealBreak) => void,
-): SealLoop {
-  const sealed = new Counter({
-    name: 'evident_sealed_records_total',
-    help: 'Records whose leaf is below a signed head',
-    registers: [metrics],
-  });
-  const heads = new Counter({
-    name: 'evident_signed_heads_total',
-    help: 'Tree heads that were signed and stored',
-    registers: [metrics],
-  });
-  const broken = new Gauge({
-    name: 'evident_seal_breaks',
-    help: 'Partitions that stopped because storage contradicts a signed head',
-    registers: [metrics],
-  });
-  const failures = new Counter({
-    name: 'evident_seal_failures_total',
-    help: 'Sealing rounds that failed and were tried again',
-    registers: [metrics],
-  });
-  return new SealLoop(
-    {
-      ...sealDepsOf(storage),
-      now,
-      clock,
-      onSealed: (list, leaves) => {
-        sealed.inc(leaves);
-        heads.inc(list.length);
-      },
-      onBreak: (found) => {
-        broken.inc();
-        onBreak(found);
-        logger.error(
-          { ...found },
-          'a break: the partition is stopped; run evident verify, then evident recover',
-        );
-      },
-      onError: (error) => {
-        failures.inc();
-        logger.error({ err: error }, 'sealing failed; it is tried again');
-      },
-    },
-    [...storage.logs.values()],
-  );
-}
-
-type Readers = Pick<Parts, 'relays' | 'projections'>;
+type Readers = Pick<Parts, 'relays' | 'projections' | 'sealing'>;
 
 async function openDoors(
   config: Config,
   storage: Storage,
   readers: Readers,
+  box: SecretBox,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
 ): Promise<FastifyInstance> {
-  const server = buildServer(httpDepsOf(config, storage, readers, metrics, logger, stopping));
+  const metricsAccess = openMetricsAccess(config, randomBytes);
+  const deps = httpDepsOf(config, storage, readers, box, metrics, logger, stopping);
+  const server = buildServer({ ...deps, metricsAccess });
   const { host, port } = config;
   try {
     await server.listen({ host, port });
@@ -237,7 +240,8 @@ async function openDoors(
 function httpDepsOf(
   config: Config,
   storage: Storage,
-  { relays, projections }: Readers,
+  { relays, projections, sealing }: Readers,
+  box: SecretBox,
   metrics: Registry,
   logger: Logger,
   stopping: AbortSignal,
@@ -247,7 +251,8 @@ function httpDepsOf(
   const registry = registryOf(storage.dataDir);
   const views = viewOperationOf(storage, registry, false);
   const statusDeps = { ...views, letters: views.letters.letters, logs };
-  const published = new PublishedHeads(pool, storage.name, logs, storage.vkeyOf);
+  const query = queryDepsOf(storage);
+  const published = new PublishedHeads(pool, storage.name, logs, (origin) => storage.keys.keysOf(origin));
   return {
     logs,
     objects,
@@ -260,14 +265,16 @@ function httpDepsOf(
       tokens: tokenVerifierOf(config, logger),
     },
     recordOwn,
-    alerts: alertDepsOf(storage, recordOwn),
+    alerts: alertDepsOf(storage, recordOwn, box),
     ...(config.trustedProxies.length === 0 ? {} : { trustedProxies: config.trustedProxies }),
     tenantSecret: (tenant) => tenantSecret(pool, tenant, randomBytes),
     openOccurrenceStore: () => openFolderOccurrenceStore(storage.dataDir),
     heads: published,
     status: published,
     identities: new PostgresIdentityReader(pool, logs, (listener) => storage.appender.onAppended(listener)),
-    query: queryDepsOf(storage),
+    query,
+    evidence: evidenceDepsOf(storage, query, wantedAnchorsOf(config)),
+    standing: standingOf(storage, config, clock),
     mappers: registry,
     deadLetters: views.letters,
     viewStatuses: (tenant) => viewStatuses(statusDeps, tenant, false),
@@ -289,6 +296,7 @@ function httpDepsOf(
         return { ready: false, reasons: ['the log cannot be reached'] };
       }
     },
+    ...(sealing === null ? {} : { rotateKey: () => sealing.rotateKey() }),
     waitingBytes: () => storage.appender.waitingBytes,
     now,
     randomId: randomUUID,
@@ -298,11 +306,11 @@ function httpDepsOf(
   };
 }
 
-function alertDepsOf({ pool }: Storage, record: RecordOwn): ChangeDeps {
+function alertDepsOf({ pool }: Storage, record: RecordOwn, box: SecretBox): ChangeDeps {
   return {
     board: new PostgresAlertStore(pool),
     rules: new PostgresRuleStore(pool),
-    webhooks: new PostgresWebhookStore(pool),
+    webhooks: new PostgresWebhookStore(pool, box),
     record,
     newId: randomUUID,
     randomBytes,
@@ -335,7 +343,7 @@ function tokenVerifierOf({ oidc }: Config, logger: Logger): TokenVerifier | null
  * PostgreSQL, `admin.key` is an API key. Both are readable by the owner alone. The key is new at each start,
  * and the one before it is revoked.
  */
-async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
+async function writeOwnerFiles(storage: Storage, url: string, config: Config): Promise<string> {
   const { dataDir, pool } = storage;
   const note = 'admin.key of the data directory';
   await pool.query(
@@ -357,7 +365,7 @@ async function writeOwnerFiles(storage: Storage, url: string): Promise<string> {
   const keyFile = join(dataDir, 'admin.key');
   writeFileDurably(keyFile, `${made.text}\n`, 0o600);
   chmodSync(keyFile, 0o600);
-  const server = { pid: process.pid, url, postgres: storage.connection };
+  const server = { pid: process.pid, url, postgres: storage.connection, ...trustToLeave(config) };
   writeFileDurably(join(dataDir, 'server.json'), `${JSON.stringify(server, null, 2)}\n`, 0o600);
   return keyFile;
 }
@@ -369,18 +377,26 @@ interface Parts {
   readonly projections: Projections | null;
   readonly keeper: ViewKeeper | null;
   readonly alerting: Alerting | null;
+  readonly windowing: WindowLoop | null;
+  readonly anchoring: AnchorLoop | null;
+  readonly selfAudit: SelfAudit | null;
   readonly sealing: SealLoop | null;
   readonly stopping: AbortController;
 }
 
 async function stopParts(parts: Parts): Promise<void> {
-  const { http, relays, projections, keeper, alerting, sealing, stopping } = parts;
+  const { http, relays, projections, keeper, alerting, windowing, anchoring, selfAudit, sealing, stopping } =
+    parts;
   stopping.abort();
   await http?.close();
   await relays?.stop();
   await keeper?.stop();
   await projections?.stop();
   await alerting?.stop();
+  // Before the sealer: what it appended last is sealed in the last round.
+  await windowing?.stop();
+  await anchoring?.stop();
+  await selfAudit?.stop();
   await sealing?.stop();
 }
 

@@ -29,6 +29,8 @@ export const MAY = {
   investigate: ['investigator', 'auditor', 'compliance', 'admin'],
   /** Evidence: leaf records, proofs, entry bundles, results of verification, state of sources. */
   examine: ['auditor', 'compliance', 'admin'],
+  /** Metrics of the server, with a credential for all tenants: they count over all of them. */
+  observe: ['auditor', 'compliance', 'admin'],
   /** Resolve dead letters; keep saved searches and alert rules for others of the tenant. */
   resolve: ['compliance', 'admin'],
   /** API keys, logs, views. */

@@ -19,6 +19,7 @@ describe('parseOidcSettings', () => {
       tenants: null,
       tenantDefault: null,
       algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+      tokenTypes: ['at+jwt'],
       toleranceSeconds: 30,
     });
   });
@@ -37,6 +38,9 @@ describe('parseOidcSettings', () => {
       ['algorithms', { ...GIVEN, algorithms: ['none'] }],
       ['algorithms', { ...GIVEN, algorithms: ['RS256', 'HS256'] }],
       ['algorithms', { ...GIVEN, algorithms: [] }],
+      ['tokenTypes', { ...GIVEN, tokenTypes: [] }],
+      ['tokenTypes', { ...GIVEN, tokenTypes: ['at+jwt', 'id_token'] }],
+      ['tokenTypes', { ...GIVEN, tokenTypes: ['*'] }],
       ['roles.x', { ...GIVEN, roles: { x: 'root' } }],
       ['roles', { ...GIVEN, roles: ['admin'] }],
       ['tenants.x', { ...GIVEN, tenants: { x: '_system' } }],
@@ -68,6 +72,7 @@ describe('oidcFromEnvironment', () => {
       EVIDENT_OIDC_TENANT_DEFAULT: '*',
       EVIDENT_OIDC_CLOCK_TOLERANCE_SECONDS: '5',
       EVIDENT_OIDC_ALGORITHMS: 'ES256',
+      EVIDENT_OIDC_TOKEN_TYPES: 'at+jwt, JWT',
     });
     const settings = parseOidcSettings(input as OidcInput);
     assert.deepEqual(settings.audience, ['evident', 'other']);
@@ -80,6 +85,7 @@ describe('oidcFromEnvironment', () => {
     );
     assert.equal(settings.tenantDefault, '*');
     assert.equal(settings.toleranceSeconds, 5);
+    assert.deepEqual(settings.tokenTypes, ['at+jwt', 'JWT']);
     assert.deepEqual(settings.algorithms, ['ES256']);
   });
 

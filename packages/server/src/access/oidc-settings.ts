@@ -8,6 +8,13 @@ import { ROLES, type Role } from './api-keys.ts';
 export const TOKEN_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const;
 export type TokenAlgorithm = (typeof TOKEN_ALGORITHMS)[number];
 
+/**
+ * What a token may say that it is (`typ` of its header). `at+jwt` is an access token and nothing else (RFC 9068 §2.1).
+ * `JWT` says nothing, as does a token without `typ`, which is taken with it: then an ID token may pass for an access token.
+ */
+const TOKEN_TYPES = ['at+jwt', 'JWT'] as const;
+type TokenType = (typeof TOKEN_TYPES)[number];
+
 /** In a map of tenants: the token speaks for all of them. */
 const ALL_TENANTS = '*';
 const TOLERANCE_SECONDS_DEFAULT = 30;
@@ -33,6 +40,8 @@ export interface OidcSettings {
   /** For whom a token without that claim speaks; null: it is refused. */
   readonly tenantDefault: string | null;
   readonly algorithms: readonly TokenAlgorithm[];
+  /** `at+jwt` alone, unless the provider issues no such tokens. */
+  readonly tokenTypes: readonly TokenType[];
   /** How far the clocks of provider and server may be apart, seconds. */
   readonly toleranceSeconds: number;
 }
@@ -50,6 +59,7 @@ const MEMBERS = [
   'tenants',
   'tenantDefault',
   'algorithms',
+  'tokenTypes',
   'clockToleranceSeconds',
 ];
 
@@ -72,14 +82,15 @@ export function parseOidcSettings(input: OidcInput): OidcSettings {
     tenantClaim: textOf('tenantClaim', input.tenantClaim ?? 'tenant'),
     tenants: tenants === undefined ? null : mapOf('tenants', tenants, tenantOrAll),
     tenantDefault: tenantDefault === undefined ? null : tenantOrAll('tenantDefault', tenantDefault),
-    algorithms: algorithmsOf(input.algorithms ?? [...TOKEN_ALGORITHMS]),
+    algorithms: oneOfEach('algorithms', TOKEN_ALGORITHMS, input.algorithms ?? [...TOKEN_ALGORITHMS]),
+    tokenTypes: oneOfEach('tokenTypes', TOKEN_TYPES, input.tokenTypes ?? ['at+jwt']),
     toleranceSeconds: secondsOf(input.clockToleranceSeconds ?? TOLERANCE_SECONDS_DEFAULT),
   };
 }
 
 /**
  * The settings of the environment: `EVIDENT_OIDC_ISSUER`, `…_AUDIENCE`, `…_JWKS_URI`, `…_ROLE_CLAIM`, `…_TENANT_CLAIM`,
- * `…_TENANT_DEFAULT`; lists as `a,b`: `…_AUDIENCE`, `…_ALGORITHMS`; maps as `a=x,b=y`: `…_ROLES`, `…_TENANTS`.
+ * `…_TENANT_DEFAULT`; lists as `a,b`: `…_AUDIENCE`, `…_ALGORITHMS`, `…_TOKEN_TYPES`; maps as `a=x,b=y`: `…_ROLES`, `…_TENANTS`.
  * @returns undefined where there is none
  */
 export function oidcFromEnvironment(
@@ -106,6 +117,7 @@ export function oidcFromEnvironment(
     tenants: map(read('TENANTS')),
     tenantDefault: read('TENANT_DEFAULT'),
     algorithms: list(read('ALGORITHMS')),
+    tokenTypes: list(read('TOKEN_TYPES')),
     clockToleranceSeconds: read('CLOCK_TOLERANCE_SECONDS'),
   };
   const given = Object.entries(input).filter(([, value]) => value !== undefined);
@@ -168,11 +180,9 @@ function tenantOrAll(member: string, value: unknown): string {
   }
 }
 
-function algorithmsOf(value: unknown): TokenAlgorithm[] {
-  return textsOf('algorithms', value).map(
-    (text) =>
-      TOKEN_ALGORITHMS.find((one) => one === text) ??
-      refuse('algorithms', `${text} is none of ${TOKEN_ALGORITHMS.join(', ')}`),
+function oneOfEach<T extends string>(member: string, known: readonly T[], value: unknown): T[] {
+  return textsOf(member, value).map(
+    (text) => known.find((one) => one === text) ?? refuse(member, `${text} is none of ${known.join(', ')}`),
   );
 }
 

@@ -119,6 +119,50 @@ describe('makeTokenVerifier', () => {
   });
 });
 
+describe('the type of a token', () => {
+  const granted = { roles: 'auditor', tenant: 'acme' };
+  const taken = async (settings: OidcInput, typ: unknown, claims: JWTPayload = {}) => {
+    const verifier = makeTokenVerifier(
+      parseOidcSettings({ issuer: ISSUER, audience: AUDIENCE, ...settings }),
+      { keyOf: async () => imported },
+      () => BigInt(NOW_SECONDS) * 1_000_000n,
+    );
+    const whole = { iss: ISSUER, aud: AUDIENCE, sub: 'u', exp: NOW_SECONDS + 60, ...granted, ...claims };
+    const { kind, subject } = await verifier.verify(await signToken(key, whole, { typ }));
+    assert.equal(subject, 'oidc:u', 'the signature proves whose it is, also of one that is refused');
+    return kind === 'accepted';
+  };
+
+  it('is at+jwt, in any spelling of that media type, and nothing else by default', async () => {
+    for (const typ of ['at+jwt', 'AT+JWT', 'application/at+jwt', 'Application/at+JWT'])
+      assert.equal(await taken({}, typ), true, typ);
+    for (const typ of [
+      undefined,
+      'JWT',
+      'jwt',
+      'application/jwt',
+      '',
+      'at',
+      'at+jwt ',
+      'logout+jwt',
+      'dpop+jwt',
+    ])
+      assert.equal(await taken({}, typ), false, String(typ));
+  });
+
+  it('may be left open by the settings, and even then is none that says it is something else', async () => {
+    const open = { tokenTypes: ['at+jwt', 'JWT'] };
+    for (const typ of ['at+jwt', 'JWT', 'jwt', 'application/jwt', undefined])
+      assert.equal(await taken(open, typ), true, String(typ));
+    for (const typ of ['logout+jwt', 'secevent+jwt', 'dpop+jwt', 'id_token', ''])
+      assert.equal(await taken(open, typ), false, typ);
+    for (const claims of [{ at_hash: 'x' }, { c_hash: 'x' }, { typ: 'ID' }, { typ: 'Refresh' }])
+      assert.equal(await taken(open, 'JWT', claims), false, JSON.stringify(claims));
+    assert.equal(await taken(open, 'JWT', { typ: 'Bearer' }), true);
+    assert.equal(await taken({ tokenTypes: ['JWT'] }, 'at+jwt'), false);
+  });
+});
+
 describe('isTokenForm', () => {
   it('is three parts of base64url, and no longer than a header', () => {
     assert.ok(isTokenForm('a.b.c') && isTokenForm('a.b.'));

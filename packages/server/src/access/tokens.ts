@@ -50,18 +50,24 @@ export function makeTokenVerifier(
   return {
     verify: async (token) => {
       let payload: JWTPayload;
+      let type: unknown;
       try {
-        ({ payload } = await jwtVerify(token, (header) => keys.keyOf(header), {
+        const verified = await jwtVerify(token, (header) => keys.keyOf(header), {
           issuer: settings.issuer,
           audience: [...settings.audience],
           algorithms: [...settings.algorithms],
           clockTolerance: settings.toleranceSeconds,
           requiredClaims: ['sub', 'exp'],
           currentDate: new Date(Number(clock() / 1_000n)),
-        }));
+        });
+        payload = verified.payload;
+        type = verified.protectedHeader.typ;
       } catch (error) {
         return refusalOf(error);
       }
+      const fault = typeFault(settings, type, payload);
+      if (fault !== null)
+        return refused('unauthenticated', `The token is not taken: ${fault}.`, subjectOf(payload.sub));
       return identityOf(settings, payload);
     },
   };
@@ -102,6 +108,25 @@ function refused(
   subject: string | null,
 ): TokenAnswer {
   return { kind: 'refused', code, detail, subject };
+}
+
+/** What the claim `typ` of some providers says of tokens that are for somebody else than a resource server. */
+const OTHER_TOKENS: ReadonlySet<unknown> = new Set(['ID', 'Refresh', 'Offline', 'Logout']);
+
+/**
+ * Why a token is no access token, or null. An ID token is signed by the same key for the same subject, and tells a client
+ * who somebody is: whoever that client is must not act here with it (RFC 9068 §4, RFC 8725 §3.11).
+ */
+function typeFault({ tokenTypes }: OidcSettings, typ: unknown, payload: JWTPayload): string | null {
+  // A media type: letters of either case are alike, and application/ may be left out (RFC 7515 §4.1.9).
+  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : typ;
+  if (type === 'at+jwt') return tokenTypes.includes('at+jwt') ? null : 'its type is not one of tokenTypes';
+  if ((type !== 'jwt' && type !== undefined) || !tokenTypes.includes('JWT'))
+    return 'it does not say that it is an access token (typ at+jwt)';
+  const isForClient = payload.at_hash !== undefined || payload.c_hash !== undefined;
+  return isForClient || OTHER_TOKENS.has(payload.typ)
+    ? 'it is an ID token, or another that is no access token'
+    : null;
 }
 
 function identityOf(settings: OidcSettings, payload: JWTPayload): TokenAnswer {

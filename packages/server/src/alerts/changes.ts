@@ -8,6 +8,7 @@ import { checkTenant, checkText } from '@evident/core/record.ts';
 import type { OwnActor, OwnEvent } from '../audit/own-event.ts';
 import type { RecordOwn } from '../audit/record-own.ts';
 import {
+  type Alert,
   type AlertBoard,
   RULE_VERSIONS_MAX,
   type RuleStore,
@@ -161,19 +162,44 @@ export async function retryWebhook(deps: ChangeDeps, changer: Changer, id: strin
   return deps.webhooks.retry(id, changer.tenant);
 }
 
-/** The first one stays; doing it again changes nothing. @throws not-found, field-invalid, log-unavailable */
+/** An acknowledgement as it stands. */
+export interface Acknowledgement {
+  /** False: somebody had acknowledged it before, and nothing was done or recorded. */
+  readonly isNew: boolean;
+  readonly at: bigint;
+  readonly by: string;
+  readonly note: string | null;
+}
+
+/** The first one stays; doing it again changes nothing, and answers the first. @throws not-found, field-invalid, log-unavailable */
 export async function acknowledgeAlert(
   deps: ChangeDeps,
   changer: Changer,
   id: string,
   given: string | null,
-): Promise<void> {
+): Promise<Acknowledgement> {
   const text = given === null ? null : checkText(given, 'note', NOTE_BYTES_MAX);
-  const [alert] = await deps.board.find([id]);
-  if (alert === undefined || (changer.tenant !== null && alert.tenant !== changer.tenant))
-    return missing('alert', id);
-  const tenant = alert.tenant.startsWith('_') ? null : alert.tenant;
-  const details = { name: alert.name, note: text };
+  const before = await findAlert(deps, changer, id);
+  if (before.acknowledgedAt !== null) return acknowledgementOf(before, false);
+  const tenant = before.tenant.startsWith('_') ? null : before.tenant;
+  const details = { name: before.name, note: text };
   await note(deps, changer, 'alert.acknowledge', { type: 'alert', id }, tenant, details);
-  await deps.board.acknowledge(id, changer.tenant, changer.actor.id, text);
+  const outcome = await deps.board.acknowledge(id, changer.tenant, changer.actor.id, text);
+  // Somebody else was faster: both are on record, and the first stays.
+  return acknowledgementOf(await findAlert(deps, changer, id), outcome === 'acknowledged');
+}
+
+async function findAlert({ board }: ChangeDeps, { tenant }: Changer, id: string): Promise<Alert> {
+  const [alert] = await board.find([id]);
+  if (alert === undefined || (tenant !== null && alert.tenant !== tenant)) return missing('alert', id);
+  return alert;
+}
+
+function acknowledgementOf(
+  { acknowledgedAt, acknowledgedBy, note: text }: Alert,
+  isNew: boolean,
+): Acknowledgement {
+  if (acknowledgedAt === null || acknowledgedBy === null)
+    throw new Error('an alert that was acknowledged is not');
+  return { isNew, at: acknowledgedAt, by: acknowledgedBy, note: text };
 }

@@ -6,7 +6,7 @@ import { it, type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { makeRegistry } from '@evident/core/mapping/registry.ts';
 import { ocsfFaults } from '@evident/core/shapes/ocsf-fixture.ts';
-import { makeEvent } from '../../contract/alert-store-contract.ts';
+import { makeEvent } from '../../contract/alert-scene.ts';
 import { until } from '../../faults/server-process.ts';
 import { MemoryAlertStore, MemoryWebhookStore } from '../stores/memory/alert-store.ts';
 import { sendPost } from '../stores/webhook/post.ts';

@@ -48,6 +48,10 @@ export function delayMs(attempt: number, random: number, first = DELAY_MS_FIRST)
   return Math.round(full * (0.5 + random / 2));
 }
 
+/** Sent without a signature it would be refused, and with another one nobody could tell whose it is. */
+const NO_SECRET =
+  'its secret was sealed with another key than that of this data directory: put webhook.key back, or make the webhook anew';
+
 /** A redirect is not followed: where it leads was never looked at. */
 function faultOf(answer: PostAnswer): string | null {
   if (answer.kind === 'unreachable') return answer.reason;
@@ -136,6 +140,8 @@ export class Deliverer {
 
   async #send(delivery: Delivery): Promise<string | null> {
     const { send, clock, allowPrivate, sendMsMax = SEND_MS_MAX } = this.#deps;
+    const { secret } = delivery;
+    if (secret === null) return NO_SECRET;
     const { type, body } = await payloadOf(this.#deps, delivery);
     const seconds = clock() / 1_000_000n;
     const answer = await send(
@@ -146,7 +152,7 @@ export class Deliverer {
           'user-agent': 'evident-webhook/1',
           'webhook-id': delivery.id,
           'webhook-timestamp': seconds.toString(),
-          'webhook-signature': signature(delivery.secret, delivery.id, seconds, body),
+          'webhook-signature': signature(secret, delivery.id, seconds, body),
         },
         body,
         allowPrivate: allowPrivate && delivery.webhook.tenant === null,

@@ -5,10 +5,11 @@
 
 import type { EventRow } from '@evident/core/mapping/row.ts';
 import type { LogRecord } from '@evident/core/record.ts';
+import { viewRowOf } from '../project/view-snapshot.ts';
 import type { EventFilter } from '../query/filter.ts';
 import { matchesFilter } from '../query/match.ts';
 import type { EventHit } from '../query/ports.ts';
-import type { AlertRule, Grouping } from './rule.ts';
+import { type AlertRule, type Grouping, sliceUs } from './rule.ts';
 
 /** First events of a window that an alert names. */
 export const PLACES_MAX = 10;
@@ -22,13 +23,13 @@ export interface MappedRecord {
   readonly row: EventRow;
 }
 
-/** So many more events of a group in a window. */
+/** So many more events of a group in a slice of time (`rule.ts`). */
 export interface Increment {
   readonly ruleId: string;
   readonly version: number;
   readonly tenant: string;
   /** Microseconds since the Unix epoch. */
-  readonly windowStart: bigint;
+  readonly sliceStart: bigint;
   readonly subject: string;
   readonly count: bigint;
   /** Of the first events, ascending: `placeText`. */
@@ -49,21 +50,9 @@ export function parsePlace(text: string): { log: string; partition: number; posi
 
 /** The event as queries see it, so that a rule's filter means what it means in a search. */
 function hitOf({ record, row }: MappedRecord): EventHit {
-  const { log, partition, position, appendedAt, id, tenant, type } = record;
-  return {
-    ...row,
-    log,
-    partition,
-    position,
-    appendedAt,
-    id,
-    tenant,
-    type,
-    eventTime: row.eventTime ?? appendedAt,
-    timed: row.eventTime !== null,
-    driftUs: row.eventTime === null ? null : appendedAt - row.eventTime,
-    correctedBy: [],
-  };
+  const shown = viewRowOf(record, row);
+  const driftUs = row.eventTime === null ? null : record.appendedAt - row.eventTime;
+  return { ...shown, driftUs, correctedBy: [] };
 }
 
 /** What an event is counted by; null where it doesn't tell: then it is not counted. */
@@ -142,12 +131,12 @@ export function evaluate(rules: readonly AlertRule[], events: readonly MappedRec
       if (!applies(rule, hit, event.record.source)) continue;
       const subject = subjectOf(rule.groupBy, event)?.slice(0, SUBJECT_LENGTH_MAX).toWellFormed();
       if (subject === undefined) continue;
-      const windowStart = hit.appendedAt - (hit.appendedAt % rule.windowUs);
-      const key = `${rule.id} ${rule.version} ${hit.tenant} ${windowStart} ${subject}`;
+      const sliceStart = hit.appendedAt - (hit.appendedAt % sliceUs(rule));
+      const key = `${rule.id} ${rule.version} ${hit.tenant} ${sliceStart} ${subject}`;
       let tally = tallies.get(key);
       if (tally === undefined) {
         const { id: ruleId, version } = rule;
-        tally = { ruleId, version, tenant: hit.tenant, windowStart, subject, count: 0n, places: [] };
+        tally = { ruleId, version, tenant: hit.tenant, sliceStart, subject, count: 0n, places: [] };
         tallies.set(key, tally);
       }
       tally.count++;

@@ -4,7 +4,7 @@ import type { LogRecord } from '@evident/core/record.ts';
 import type { Increment } from './evaluate.ts';
 import type { AlertRule, RuleDefinition, Severity } from './rule.ts';
 
-/** Subjects of one rule, tenant and window that are told apart; those beyond are counted together, and the alert says so. */
+/** Subjects of one rule, tenant and period that are told apart; those beyond are counted together, and the alert says so. */
 export const GROUPS_MAX = 1_000;
 /** Versions of rules that one tenant may have made: a reader holds them all. */
 export const RULE_VERSIONS_MAX = 1_000;
@@ -51,7 +51,7 @@ export interface AlertStream {
     spans: readonly AlertSpan[],
     increments: readonly Increment[],
   ): Promise<Advance>;
-  /** Forgets windows to which no event can come any more. @returns how many counts went */
+  /** Forgets slices of which no window can get another event. @returns how many counts went */
   prune(): Promise<number>;
 }
 
@@ -81,7 +81,7 @@ export interface Alert {
   readonly subject: string | null;
   /** True: of the groups beyond the bound, together. */
   readonly others: boolean;
-  /** Microseconds since the Unix epoch; null for a condition. */
+  /** First and last instant (not in it) of the window that reached the threshold, in microseconds since the Unix epoch; null for a condition. */
   readonly windowStart: bigint | null;
   readonly windowEnd: bigint | null;
   readonly threshold: bigint | null;
@@ -115,13 +115,24 @@ export interface AlertBoard {
   /** Newest first. */
   list(query: AlertQuery): Promise<readonly Alert[]>;
   find(ids: readonly string[]): Promise<readonly Alert[]>;
-  /** The first one stays. */
+  /** The first one stays: `before` says that there was one. */
   acknowledge(
     id: string,
     tenant: string | null,
     by: string,
     note: string | null,
   ): Promise<'acknowledged' | 'before' | 'unknown'>;
+}
+
+/** Alerts that are old enough to go. @throws log-unavailable, outcome-unknown */
+export interface AlertRetention {
+  /**
+   * Oldest first: opened before that time and over a day ago, acknowledged, not open, on their way to nobody, and of a
+   * period that can get no event any more.
+   */
+  removable(beforeUs: bigint, most: number): Promise<readonly string[]>;
+  /** Removes those of them (1,000 at most) that may still go. @returns how many went */
+  remove(ids: readonly string[], beforeUs: bigint): Promise<number>;
 }
 
 /** Rules. A tenant's are its own; those for all tenants (null) belong to who speaks for all. @throws log-unavailable, outcome-unknown */
@@ -182,7 +193,8 @@ export interface Delivery {
   /** This attempt, counted from 1. */
   readonly attempt: number;
   readonly webhook: Webhook;
-  readonly secret: Uint8Array;
+  /** Null: the key of this data directory does not open it. */
+  readonly secret: Uint8Array | null;
   /** As it was when it was raised. */
   readonly alert: Alert;
 }
@@ -191,6 +203,15 @@ export type DeliveryMark =
   | { readonly kind: 'delivered' }
   | { readonly kind: 'again'; readonly afterUs: bigint; readonly error: string }
   | { readonly kind: 'failed'; readonly error: string };
+
+/** Seals the secrets of webhooks, so that the database alone does not tell them. */
+export interface SecretBox {
+  /** @param id of the webhook: what is sealed for one does not open for another */
+  seal(id: string, secret: Uint8Array): Uint8Array;
+  /** A secret that was stored before secrets were sealed opens as it is. @returns null when this key did not seal it */
+  open(id: string, stored: Uint8Array): Uint8Array | null;
+  isSealed(stored: Uint8Array): boolean;
+}
 
 /** What is on its way, durable. @throws log-unavailable, outcome-unknown */
 export interface DeliveryQueue {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { makeEvent } from '../../contract/alert-store-contract.ts';
+import { makeEvent } from '../../contract/alert-scene.ts';
 import { evaluate, parsePlace, placeText } from './evaluate.ts';
 import { type AlertRule, checkRule, shownDefinition } from './rule.ts';
 import { checkWebhook, secretText, signature } from './webhook.ts';

@@ -1,4 +1,19 @@
-/** Alert rules: data that say which events, how many of them, in how long a time, raise an alert. */
+/**
+ * Alert rules: data that say which events, how many of them, in how long a time, raise an alert.
+ *
+ * Windows slide in steps. Time, by `appended_at`, is cut into slices of a tenth of the rule's window, at whole multiples
+ * since the Unix epoch; what is kept is a count for each slice and group. A window is eleven slices that follow one
+ * another and begin with one that holds an event:
+ *
+ *     slices   |··x·|··xx|····|x···|····|····|····|····|····|····|····|··x·|
+ *     window   [0                                                    )            begins at the first x: 1.1 windows
+ *                   [1                                                    )       begins at the second
+ *
+ * So a burst within the rule's time, wherever it lies, is inside one of them: its first event lies in the first slice,
+ * and the ten behind that reach as far as the rule's time from any place of it. And what one of them holds lies within
+ * 1.1 of the rule's time. Periods are the rule's time long, at whole multiples; of windows that begin in one period and
+ * reach the threshold, the earliest is the alert of that group and period.
+ */
 
 import { EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { checkText } from '@evident/core/record.ts';
@@ -17,9 +32,9 @@ export interface RuleDefinition {
   readonly filter: EventFilter;
   /** Only events whose own time and append lie further apart than this, microseconds; null: all. */
   readonly driftOverUs: bigint | null;
-  /** So many events of one group in one window raise an alert. */
+  /** So many events of one group within `windowUs` raise an alert; that many within 1.1 of it may. */
   readonly threshold: bigint;
-  /** Windows begin at whole multiples of this since the Unix epoch, by `appended_at`; microseconds. */
+  /** Whole seconds, in microseconds. */
   readonly windowUs: bigint;
   readonly groupBy: Grouping;
   readonly severity: Severity;
@@ -36,6 +51,18 @@ export interface AlertRule extends RuleDefinition {
   /** Records appended from here on, and before there; null: until now. */
   readonly activeFrom: bigint;
   readonly activeTo: bigint | null;
+}
+
+/** Slices of a period; a window is one more. The functions of sql/postgres/0015_alert_windows.sql count on it. */
+export const SLICES = 10n;
+
+export function sliceUs({ windowUs }: Pick<RuleDefinition, 'windowUs'>): bigint {
+  return windowUs / SLICES;
+}
+
+/** First instant of the period in which a slice lies. */
+export function periodOf({ windowUs }: Pick<RuleDefinition, 'windowUs'>, sliceStart: bigint): bigint {
+  return sliceStart - (sliceStart % windowUs);
 }
 
 export const RULE_NAME_BYTES_MAX = 128;

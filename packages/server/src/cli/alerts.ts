@@ -6,6 +6,7 @@ import { type CommandDeps, EXIT } from './command-deps.ts';
 import type { Output } from './output.ts';
 import { requestServer, type ServerRequest } from './request.ts';
 import { requireTarget, type TargetOptions } from './target.ts';
+import { countOf } from './wording.ts';
 
 /** One command's deps, configuration, target and output. */
 export interface AlertCommand {
@@ -66,14 +67,20 @@ export async function runAlertList(
   return EXIT.success;
 }
 
+/** Says who did when somebody did before: that is no failure. */
 export async function runAlertAck(command: AlertCommand, id: string, note?: string): Promise<number> {
-  await ask(
+  const answer = await ask(
     command,
     `/v1/alerts/${segment(id)}/acknowledge`,
     json('POST', note === undefined ? {} : { note }),
   );
-  command.output.result({ acknowledged: id });
-  command.output.line(`acknowledged ${id}`);
+  const made = (await answer.json()) as { outcome: string; acknowledged_at: string; acknowledged_by: string };
+  command.output.result({ alert: id, ...made });
+  command.output.line(
+    made.outcome === 'acknowledged'
+      ? `acknowledged ${id}`
+      : `${id} was acknowledged before, by ${made.acknowledged_by} at ${made.acknowledged_at}; nothing was done`,
+  );
   return EXIT.success;
 }
 
@@ -223,6 +230,6 @@ export async function runWebhookRetry(command: AlertCommand, id: string): Promis
   const answer = await ask(command, `/v1/webhooks/${segment(id)}/retry`, { method: 'POST' });
   const done = (await answer.json()) as { retried: number };
   command.output.result(done);
-  command.output.line(`${done.retried} are sent again`);
+  command.output.line(`${countOf(done.retried, 'delivery is', 'deliveries are')} sent again`);
   return EXIT.success;
 }

@@ -13,21 +13,20 @@ import {
   deadLetterName,
   type ReplayCounts,
   type Resolved,
-  replayDeadLetter,
-  replayDeadLetters,
-  resolveDeadLetter,
   type ShownDeadLetter,
-  showDeadLetter,
 } from '../project/dead-letters.ts';
 import type { DeadLetterClass } from '../project/ports.ts';
 import type { ViewPlace } from '../project/view-snapshot.ts';
-import { type CommandDeps, EXIT, OPERATOR, type OpenedData } from './command-deps.ts';
+import { type CommandDeps, EXIT } from './command-deps.ts';
+import { type LetterSource, openLetterSource } from './dead-letter-source.ts';
 import type { Output } from './output.ts';
+import type { TargetOptions } from './target.ts';
+import { countOf } from './wording.ts';
 
 /** Exit code when something is still open: a monitor needs no parsing. */
 const OPEN = 1;
 
-export interface LetterOptions {
+export interface LetterOptions extends TargetOptions {
   readonly view: string;
   readonly log?: string;
   readonly tenant?: string;
@@ -75,21 +74,23 @@ function filterOf(options: LetterOptions): Omit<DeadLetterFilter, 'state'> {
   };
 }
 
-async function withData(
+async function withLetters(
   deps: CommandDeps,
   input: ConfigInput,
-  use: (data: OpenedData) => Promise<number>,
+  target: TargetOptions,
+  use: (letters: LetterSource) => Promise<number>,
 ): Promise<number> {
-  const data = await deps.open(input, { alone: false });
+  const letters = await openLetterSource(deps, input, target);
   try {
-    return await use(data);
+    return await use(letters);
   } finally {
-    await data.close();
+    await letters.close();
   }
 }
 
+/** As lists and resolutions have it; the stack is for `show`. */
 function letterJson(letter: DeadLetterEntry): Record<string, unknown> {
-  const { firstAt, lastAt, resolvedAt, ...rest } = letter;
+  const { firstAt, lastAt, resolvedAt, stack: _, ...rest } = letter;
   return {
     ...rest,
     place: deadLetterName(letter),
@@ -110,17 +111,18 @@ export function runDlqList(
   const after = options.after === undefined ? null : parsePlace(options.after, options.view);
   if (options.limit > DEAD_LETTERS_PAGE_MAX)
     throw new EvidentError('usage-invalid', `--limit: at most ${DEAD_LETTERS_PAGE_MAX}`);
-  return withData(deps, input, async ({ views }) => {
-    const page = await views.letters.letters.list(filter, after, options.limit);
-    const open = await views.letters.letters.countOpen(options.view, options.tenant ?? null);
+  return withLetters(deps, input, options, async (letters) => {
+    const page = await letters.list(filter, after, options.limit);
+    const open = await letters.countOpen(options.view, options.tenant ?? null);
     const last = page.at(-1);
     const next = last === undefined || page.length < options.limit ? null : deadLetterName(last);
     output.result({ view: options.view, open, deadLetters: page.map(letterJson), next });
-    output.line(`${options.view}: ${open.validation} open as validation, ${open.poison} as poison`);
+    if (open !== null)
+      output.line(`${options.view}: ${open.validation} open as validation, ${open.poison} as poison`);
     for (const letter of page) {
       const { tenant, type, error, attempts, resolution } = letter;
       const how = resolution === null ? letter.class : `${letter.class}, ${resolution}`;
-      output.line(`  ${deadLetterName(letter)}  ${tenant}  ${type}  ${how}, ${attempts} attempts`);
+      output.line(`  ${deadLetterName(letter)}  ${tenant}  ${type}  ${how}, ${countOf(attempts, 'attempt')}`);
       output.line(`    ${error}`);
     }
     if (next !== null) output.line(`more: --after ${next}`);
@@ -132,36 +134,26 @@ export function runDlqShow(
   deps: CommandDeps,
   input: ConfigInput,
   place: string,
+  target: TargetOptions,
   output: Output,
 ): Promise<number> {
   const sought = parsePlace(place);
-  return withData(deps, input, async ({ views }) => {
-    const shown = await showDeadLetter(views.letters, sought);
+  return withLetters(deps, input, target, async (letters) => {
+    const shown = await letters.show(sought);
     if (shown === null)
       throw new EvidentError('not-found', `there is no dead letter ${deadLetterName(sought)}`);
-    const { letter } = shown;
-    // Reading the log is recorded in it, by whichever door.
-    await views.rebuild.record([
-      {
-        actor: OPERATOR,
-        action: 'audit.read',
-        resource: { type: 'dead_letter', id: deadLetterName(letter) },
-        result: 'success',
-        tenant: letter.tenant.startsWith('_') ? null : letter.tenant,
-        details: { record: letter.id },
-      },
-    ]);
     print(shown, output);
     return EXIT.success;
   });
 }
 
-function print({ letter, leaf, bodyHead, bodyBytes }: ShownDeadLetter, output: Output): void {
+function print({ letter, leaf, bodyHead, bodyBytes }: Omit<ShownDeadLetter, 'record'>, output: Output): void {
   const isMissing = bodyHead !== null && 'missing' in bodyHead;
   const head = bodyHead === null || isMissing ? null : bodyHead;
   const text = head === null ? null : decodeUtf8(head);
   output.result({
     ...letterJson(letter),
+    stack: letter.stack,
     leaf: leaf === null ? null : decodeUtf8(leaf),
     bodyBytes,
     bodyHead: text,
@@ -185,7 +177,9 @@ function print({ letter, leaf, bodyHead, bodyBytes }: ShownDeadLetter, output: O
   else output.line(`  leaf       ${decodeUtf8(leaf)}`);
   if (isMissing) output.line(`  body       can't be read: ${bodyHead.missing}`);
   else if (head !== null)
-    output.line(`  body       ${bodyBytes} bytes, beginning ${text === null ? toHex(head) : text}`);
+    output.line(
+      `  body       ${countOf(bodyBytes ?? 0n, 'byte')}, beginning ${text === null ? toHex(head) : text}`,
+    );
   if (letter.stack !== null) {
     output.line('  stack');
     for (const line of letter.stack.split('\n')) output.line(`    ${line.trim()}`);
@@ -204,16 +198,15 @@ export function runDlqReplay(
   if (sought.length > 0 === options.all)
     throw new EvidentError('usage-invalid', 'name dead letters, or say --all: one of the two');
   const filter = filterOf(options);
-  return withData(deps, input, async (data) => {
-    const how = { actor: OPERATOR };
+  return withLetters(deps, input, options, async (letters) => {
     if (!options.all) {
       const results: Resolved[] = [];
-      for (const place of sought) results.push(await replayDeadLetter(data.views.letters, place, how));
+      for (const place of sought) results.push(await letters.replay(place));
       return report(results, output);
     }
     const sum: ReplayCounts = { replayed: 0, failed: 0, already: 0 };
     for (let after: ViewPlace | null = null; ; ) {
-      const page = await replayDeadLetters(data.views.letters, filter, after, DEAD_LETTERS_PAGE_MAX, how);
+      const page = await letters.replayPage(filter, after);
       for (const name of ['replayed', 'failed', 'already'] as const) sum[name] += page.counts[name];
       after = page.next;
       if (after === null) break;
@@ -228,15 +221,14 @@ export function runDlqResolve(
   deps: CommandDeps,
   input: ConfigInput,
   place: string,
-  options: { readonly resolution: 'discarded' | 'manual'; readonly reason: string },
+  options: TargetOptions & { readonly resolution: 'discarded' | 'manual'; readonly reason: string },
   output: Output,
 ): Promise<number> {
   const sought = parsePlace(place);
   const reason = checkReason(options.reason);
-  return withData(deps, input, async ({ views }) => {
-    const how = { resolution: options.resolution, reason, actor: OPERATOR };
-    return report([await resolveDeadLetter(views.letters, sought, how)], output);
-  });
+  return withLetters(deps, input, options, async (letters) =>
+    report([await letters.resolve(sought, options.resolution, reason)], output),
+  );
 }
 
 function report(results: readonly Resolved[], output: Output): number {

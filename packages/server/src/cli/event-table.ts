@@ -2,6 +2,7 @@
 
 import type { CompleteJson, EventJson, ScanJson } from '../query/shown-event.ts';
 import type { Output } from './output.ts';
+import { countOf } from './wording.ts';
 
 const WIDTHS = { time: 19, result: 7, actor: 24, action: 24, resource: 21, place: 18 };
 const BAR_WIDTH = 60;
@@ -72,7 +73,7 @@ export function printCounts(
 /** What the answer covers, in a line or two. */
 export function printComplete(complete: CompleteJson, scan: ScanJson | null, output: Output): void {
   const records = complete.partitions.reduce((sum, { head }) => sum + BigInt(head), 0n);
-  const of = `of ${records.toLocaleString('en')} records of ${complete.partitions.length} partitions`;
+  const of = `of ${countOf(records, 'record')} of ${countOf(complete.partitions.length, 'partition')}`;
   output.line(
     complete.behind === '0'
       ? `complete: the view has read all ${of}`
@@ -80,14 +81,14 @@ export function printComplete(complete: CompleteJson, scan: ScanJson | null, out
   );
   if (complete.lacking > 0)
     output.line(
-      `lacking: ${complete.lacking.toLocaleString('en')} records that the view could not take (evident dlq list)`,
+      `lacking: ${countOf(complete.lacking, 'record')} that the view could not take (evident dlq list)`,
     );
   if (scan === null) return;
   output.line(
-    `looked at ${scan.records.toLocaleString('en')} records one by one${scan.bytes === 0 ? '' : `, ${scan.bytes.toLocaleString('en')} bytes of bodies`}`,
+    `looked at ${countOf(scan.records, 'record')} one by one${scan.bytes === 0 ? '' : `, ${countOf(scan.bytes, 'byte')} of bodies`}`,
   );
   if (scan.not_searched > 0)
     output.line(
-      `not searched: ${scan.not_searched.toLocaleString('en')} bodies that lie in the object store`,
+      `not searched: ${countOf(scan.not_searched, 'body that lies', 'bodies that lie')} in the object store`,
     );
 }

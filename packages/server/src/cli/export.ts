@@ -8,6 +8,7 @@ import { EXPORT_FORMATS, type ExportFormat } from '../query/export.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import { type Output, ProgressBar } from './output.ts';
 import { type GivenFilter, openQuerySource, type QueryOptions } from './query-source.ts';
+import { countOf } from './wording.ts';
 
 export interface ExportOptions extends QueryOptions {
   readonly filter: GivenFilter;
@@ -84,7 +85,5 @@ function countLines(piece: Uint8Array): number {
 function report(file: string, format: ExportFormat, lines: number, bytes: number, output: Output): void {
   // A cell of a CSV file may hold a line break of its own, so its lines are no number of events.
   output.result({ file, format, lines, bytes });
-  output.line(
-    `${file}: ${bytes.toLocaleString('en')} bytes of ${format}, ${lines.toLocaleString('en')} lines, complete`,
-  );
+  output.line(`${file}: ${countOf(bytes, 'byte')} of ${format}, ${countOf(lines, 'line')}, complete`);
 }

@@ -1,7 +1,7 @@
 import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { EvidentError } from '@evident/core/errors.ts';
+import { type ErrorCode, EvidentError, isEvidentError } from '@evident/core/errors.ts';
 import { checkTenant, checkWritableLog } from '@evident/core/record.ts';
 import type { ConfigInput } from '../config.ts';
 import { FORMATS, isImportFormatName } from '../ingest/import/formats.ts';
@@ -12,11 +12,23 @@ import { type CommandDeps, EXIT, type FoundServer } from './command-deps.ts';
 import { type Output, ProgressBar } from './output.ts';
 import { requestServer } from './request.ts';
 import { findTarget, type TargetOptions } from './target.ts';
+import { countOf } from './wording.ts';
 
 export interface ImportOptions extends TargetOptions {
   readonly tenant: string;
   readonly log: string;
 }
+
+/** Failures of the first file that are not the file's: nothing was taken. */
+const OF_THE_COMMAND: readonly ErrorCode[] = [
+  'log-unavailable',
+  'log-unknown',
+  'unauthenticated',
+  'credential-expired',
+  'forbidden',
+  'tenant-forbidden',
+  'rate-limited',
+];
 
 interface FileResult {
   readonly file: string;
@@ -132,6 +144,8 @@ async function importThere(
       const { counts } = (await answer.json()) as { counts: ImportCounts };
       results.push({ file, counts, error: null });
     } catch (error) {
+      // Of the command, not of a file: the others would fail alike.
+      if (results.length === 0 && isEvidentError(error) && OF_THE_COMMAND.includes(error.code)) throw error;
       results.push({ file, counts: noImportCounts(), error: (error as Error).message });
     }
     bar.update(totalOf(results), null, 'records');
@@ -150,16 +164,20 @@ function report(
     for (const name of Object.keys(sum) as (keyof ImportCounts)[]) sum[name] += counts[name];
   const failed = results.filter(({ error }) => error !== null);
   output.result({ format, tenant, log, files: results.length, counts: sum, failed });
-  const number = (value: number) => value.toLocaleString('en').padStart(10);
-  output.line(`${number(results.length)} files of ${format} into the log ${log}, tenant ${tenant}`);
-  output.line(`${number(sum.taken)} records taken`);
-  output.line(`${number(sum.repeated)} repeats: in the log already, with the same bytes`);
-  if (sum.reused > 0) output.line(`${number(sum.reused)} ids used again with other bytes`);
+  // The number ends at the tenth column, whatever noun is behind it.
+  const number = (value: number, one: string, many?: string) => {
+    const text = countOf(value, one, many);
+    return ' '.repeat(Math.max(0, 10 - text.indexOf(' '))) + text;
+  };
+  output.line(`${number(results.length, 'file')} of ${format} into the log ${log}, tenant ${tenant}`);
+  output.line(`${number(sum.taken, 'record')} taken`);
+  output.line(`${number(sum.repeated, 'repeat')}: in the log already, with the same bytes`);
+  if (sum.reused > 0) output.line(`${number(sum.reused, 'id')} used again with other bytes`);
   if (sum.unparsed > 0)
     output.line(
-      `${number(sum.unparsed)} of all are not what ${format} says, and were taken as the bytes they are`,
+      `${number(sum.unparsed, 'of all is', 'of all are')} not what ${format} says: taken byte for byte`,
     );
-  if (sum.refused > 0) output.line(`${number(sum.refused)} refused: larger than 16 MiB`);
+  if (sum.refused > 0) output.line(`${number(sum.refused, 'refused', 'refused')}: larger than 16 MiB`);
   for (const { file, error } of failed) output.line(`FAILED ${file}: ${error}`);
   if (failed.length > 0)
     output.line(

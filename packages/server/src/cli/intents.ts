@@ -6,6 +6,7 @@ import { findOpenIntents } from '../audit/open-intents.ts';
 import type { ConfigInput } from '../config.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import type { Output } from './output.ts';
+import { countOf } from './wording.ts';
 
 /** Exit code when there are some: a monitor needs no parsing. */
 const FOUND = 1;
@@ -29,7 +30,10 @@ export async function runIntents(
     });
     if (intents.length === 0)
       output.line(`no intent older than ${options.olderThan} s is without its outcome`);
-    else output.line(`${intents.length} critical actions began and nobody said how they ended:`);
+    else
+      output.line(
+        `${countOf(intents.length, 'critical action')} began and nobody said how ${intents.length === 1 ? 'it' : 'they'} ended:`,
+      );
     for (const { appendedAt, tenant, actor, action, resource, id, partition, position } of intents) {
       output.line(
         `  ${formatInstant(appendedAt)}  ${tenant}  ${actor ?? '?'}  ${action ?? '?'}  ${resource ?? '?'}`,

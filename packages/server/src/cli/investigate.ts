@@ -8,7 +8,7 @@ import { TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import type { ConfigInput } from '../config.ts';
 import type { Log } from '../log/log.ts';
 import { tileLog } from '../seal/ports.ts';
-import type { Finding } from '../verify/finding.ts';
+import { describeFinding, type Finding } from '../verify/finding.ts';
 import {
   INVESTIGATE_POSITIONS_MAX,
   type InvestigatedPlace,
@@ -21,7 +21,7 @@ import { verify } from '../verify/verify.ts';
 import { type CommandDeps, EXIT, type OpenedData } from './command-deps.ts';
 import { bigintAsText, type Output, ProgressBar } from './output.ts';
 import { operatorReader } from './query-source.ts';
-import { describeFinding } from './verify.ts';
+import { countOf } from './wording.ts';
 
 export interface InvestigateOptions {
   /** A new or empty folder. */
@@ -86,7 +86,9 @@ export async function runInvestigate(
     output.result({ ...report, out: options.out, files });
     print(findings, places, isRecorded, output);
     output.line();
-    output.line(`${options.out}: ${files} files, and their hashes in SHA256SUMS. Nothing was repaired.`);
+    output.line(
+      `${options.out}: ${countOf(files, 'file')}, with hashes in SHA256SUMS. Nothing was repaired.`,
+    );
     return exitOf(findings, places);
   } finally {
     await data.close();
@@ -248,7 +250,7 @@ function print(
   output: Output,
 ): void {
   for (const finding of findings.slice(0, 20)) output.line(describeFinding(finding));
-  if (findings.length > 20) output.line(`… and ${findings.length - 20} more findings`);
+  if (findings.length > 20) output.line(`… and ${countOf(findings.length - 20, 'more finding')}`);
   if (findings.length > 0) output.line();
   if (places.length === 0) output.line('verify finds nothing at any place.');
   for (const place of places) {

@@ -18,6 +18,7 @@ import { EXIT } from './command-deps.ts';
 import { printable } from './event-table.ts';
 import { checkReadable } from './import.ts';
 import type { Output } from './output.ts';
+import { countOf } from './wording.ts';
 
 export interface MapOptions {
   /** This mapping file and no other; null: those of the data directory. */
@@ -143,11 +144,16 @@ function report({ rows, refused, counts }: Found, registry: MapperRegistry, outp
     line(`  from      ${row.ip ?? '-'}   correlation ${row.correlationId ?? '-'}`);
   }
   for (const reason of refused) line(`REFUSED ${reason}`);
-  const number = (value: number) => value.toLocaleString('en').padStart(10);
-  output.line(`${number(counts.records)} records`);
-  output.line(`${number(counts.rows)} rows, ${counts.unmapped.toLocaleString('en')} of them unmapped`);
-  if (counts.untimed > 0) output.line(`${number(counts.untimed)} rows without a time of their own`);
-  if (counts.refused > 0) output.line(`${number(counts.refused)} refused: dead letters in a view`);
+  // The number ends at the tenth column, whatever noun is behind it.
+  const number = (value: number, one: string, many?: string) => {
+    const text = countOf(value, one, many);
+    return ' '.repeat(Math.max(0, 10 - text.indexOf(' '))) + text;
+  };
+  output.line(`${number(counts.records, 'record')}`);
+  output.line(`${number(counts.rows, 'row')}, ${counts.unmapped.toLocaleString('en')} of them unmapped`);
+  if (counts.untimed > 0) output.line(`${number(counts.untimed, 'row')} without a time of its own`);
+  if (counts.refused > 0)
+    output.line(`${number(counts.refused, 'refused', 'refused')}: dead letters in a view`);
 }
 
 function pair(type: string | null, id: string | null): string {

@@ -29,6 +29,10 @@ export function withData(command: Command): Command {
 export function withStorage(command: Command): Command {
   return withData(command)
     .option('--postgres <url>', 'an external PostgreSQL 16 or later (better: EVIDENT_POSTGRES)')
+    .option(
+      '--signer <address>',
+      'the signer of this log, where it lies elsewhere: unix:/path (tls: by --config)',
+    )
     .option('--config <file>', 'JSON file of settings');
 }
 

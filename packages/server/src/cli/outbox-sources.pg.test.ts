@@ -65,7 +65,7 @@ class Scene {
 
   /** The values of a metric by its labels. */
   async metric(name: string): Promise<Record<string, number>> {
-    const text = await (await fetch(`${this.server.url}/metrics`)).text();
+    const text = await this.server.metrics();
     const lines = text.matchAll(new RegExp(`^${name}\\{(.*)\\} (\\S+)$`, 'gm'));
     return Object.fromEntries([...lines].map(([, labels, value]) => [labels, Number(value)]));
   }

@@ -1,25 +1,30 @@
 /** The command line: names, options, and which command runs. */
 
-import { ERRORS, isEvidentError } from '@evident/core/errors.ts';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ConfigInput } from '../config.ts';
 import { addAlertCommands, type RunAction } from './alert-commands.ts';
 import { runApiKeyCreate, runApiKeyList, runApiKeyRevoke, runApiKeyRotate } from './api-key.ts';
+import { addCheckCommand } from './check.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import { runImportCommand } from './import.ts';
 import { runIntents } from './intents.ts';
+import { addKeyCommands } from './key.ts';
 import { runMapCommand } from './map.ts';
 import { type Action, type Options, type Run, withData, withServer, withStorage } from './options.ts';
 import { runOutboxCheck, runOutboxInit } from './outbox.ts';
 import { runOutboxAdd, runOutboxList, runOutboxMode } from './outbox-sources.ts';
 import { makeOutput } from './output.ts';
+import { addProofCommand } from './proof.ts';
 import { addQueryCommands } from './query-commands.ts';
 import { runRecover } from './recover.ts';
+import { reportFailure } from './report-failure.ts';
+import { addSignerCommand } from './signer.ts';
 import { runStart } from './start.ts';
 import { runStatus } from './status.ts';
 import { runTiles } from './tiles.ts';
 import { runVerify } from './verify.ts';
 import { addViewCommands } from './view-commands.ts';
+import { addWitnessCommand } from './witness.ts';
 
 /** Runs one command. @returns its exit code; nothing is thrown */
 export async function runProgram(
@@ -33,50 +38,34 @@ export async function runProgram(
     async (...given: unknown[]) => {
       const command = given.at(-1) as Command;
       const options = command.opts<Options>();
-      const { config, data, port, host, roles, postgres, name, logs, ...rest } = options as Options & {
-        logs?: string;
-      };
+      const { config, data, port, host, roles, postgres, name, signer, logs, ...rest } =
+        options as Options & {
+          logs?: string;
+        };
       const file = config === undefined ? {} : readConfig(config);
-      const own: ConfigInput = { data, port, host, roles, postgres, name, logs: logs?.split(',') };
+      const own: ConfigInput = { data, port, host, roles, postgres, name, signer, logs: logs?.split(',') };
       const input = {
         ...file,
         ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)),
       };
       code = await action(input, makeOutput(options.json === true), rest as Options, command.args);
     };
-  const program = makeProgram(deps, run);
+  const isJson = args.includes('--json');
+  const program = makeProgram(deps, run, isJson);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return code;
   } catch (error) {
-    return reportFailure(error, args.includes('--json'));
+    return reportFailure(error, isJson, deps.environment.EVIDENT_DEBUG === '1');
   }
 }
 
-/** Errors say what, where and what to do; with --json as one object on standard error. */
-function reportFailure(error: unknown, json: boolean): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.success : EXIT.usage;
-  if (!isEvidentError(error)) {
-    process.stderr.write(
-      `evident: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    return EXIT.failed;
-  }
-  const { action, retryable } = ERRORS[error.code];
-  if (json)
-    process.stderr.write(
-      `${JSON.stringify({ code: error.code, detail: error.message, action, retryable })}\n`,
-    );
-  else process.stderr.write(`evident: ${error.message}\n  ${action} (${error.code})\n`);
-  return error.code === 'usage-invalid' || error.code === 'field-invalid' || error.code === 'field-reserved'
-    ? EXIT.usage
-    : EXIT.failed;
-}
-
-function makeProgram(deps: CommandDeps, run: Run): Command {
+/** Also for tests, which walk over its commands. */
+export function makeProgram(deps: CommandDeps, run: Run, isJson = false): Command {
   const program = new Command('evident')
     .description('Evident: a tamper-evident event log')
     .exitOverride()
+    .configureOutput(isJson ? { writeErr: () => undefined } : {})
     .showHelpAfterError();
   addServerCommands(deps, program, run);
   addEvidenceCommands(deps, program, run);
@@ -86,6 +75,11 @@ function makeProgram(deps: CommandDeps, run: Run): Command {
   addOutboxCommands(deps, program, run);
   addAlertCommands(deps, program, run as RunAction);
   addViewCommands(deps, program, run);
+  addProofCommand(deps, program, run);
+  addCheckCommand(() => deps.check(), program, run);
+  addKeyCommands(deps, program, run);
+  addSignerCommand(deps, program, run);
+  addWitnessCommand(deps, program, run);
   return program;
 }
 
@@ -126,10 +120,18 @@ function addEvidenceCommands(deps: CommandDeps, program: Command, run: Run): voi
     .option('--view <view>', 'this view only, against the log')
     .option('--from <time>', 'records appended at or after this time')
     .option('--to <time>', 'records appended before this time')
+    .option('--head <file...>', 'signed heads that were kept elsewhere: the log must not contradict them')
+    .option('--timestamps', 'check stored tokens and cosignatures, and the records that tell of them, anew')
     .action(
-      run((input, output, { log, view, from, to }) =>
-        runVerify(deps, input, { log, view, from, to }, output),
-      ),
+      run((input, output, options) => {
+        const { log, view, from, to } = options;
+        const { head, timestamps } = options as { head?: unknown; timestamps?: unknown };
+        const others = {
+          ...(Array.isArray(head) ? { heads: head as string[] } : {}),
+          timestamps: timestamps === true,
+        };
+        return runVerify(deps, input, { log, view, from, to, ...others }, output);
+      }),
     );
   withStorage(program.command('tiles').description('write the static C2SP layout of one tree'))
     .requiredOption('--out <dir>', 'a new or empty folder')

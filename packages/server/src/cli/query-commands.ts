@@ -1,9 +1,11 @@
 /** Commands that find and look: search, show, tail, export, saved, investigate. */
 
+import { EvidentError } from '@evident/core/errors.ts';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DIMENSIONS, INTERVALS } from '../query/count.ts';
 import { EXPORT_FORMATS } from '../query/export.ts';
 import { PAGE_EVENTS_MAX } from '../query/ports.ts';
+import { runBundle } from './bundle.ts';
 import type { CommandDeps } from './command-deps.ts';
 import { runExport } from './export.ts';
 import { filterOfOptions, withFilter } from './filter-options.ts';
@@ -96,13 +98,42 @@ function addTail(deps: CommandDeps, program: Command, run: Run): void {
 
 function addExport(deps: CommandDeps, program: Command, run: Run): void {
   withSearch(program.command('export').description('everything that a filter finds, as a file'))
-    .addOption(new Option('--format <format>', 'how').choices(EXPORT_FORMATS).default('csv'))
-    .option('--out <file>', 'a new file (default: standard output)')
+    .addOption(
+      new Option('--format <format>', 'how; bundle: evidence that evident check checks')
+        .choices([...EXPORT_FORMATS, 'bundle'])
+        .default('csv'),
+    )
+    .option(
+      '--out <file>',
+      'a new file (default: standard output); of a bundle a new folder, or a new file.zip',
+    )
+    .option(
+      '--hours <from..to>',
+      'of a bundle: all records of --tenant in these hours, 2026-11-20T10..2026-11-20T12',
+    )
+    .option(
+      '--head <size|with-anchor>',
+      'of a bundle: the head of heads/0 that it ends in (default: the newest, once it covers what is in the log now); with-anchor: the newest with a timestamp and cosignatures',
+    )
+    .addOption(
+      new Option(
+        '--proofs <how>',
+        'of a bundle: a proof each (default up to 1,000 records), or hash tiles',
+      ).choices(['each', 'tiles']),
+    )
+    .option('--allow-empty', 'of a bundle: write it also if no record matches')
     .option(...WHY)
     .action(
       run((input, output, options) => {
         const { url, keyFile, why, format, out } = options;
+        const { hours, head, proofs } = options;
+        const allowEmpty = (options as { allowEmpty?: boolean }).allowEmpty;
         const asked = { url, keyFile, why, filter: filterOf(options), format: format as string, out };
+        if (format === 'bundle')
+          return runBundle(deps, input, { ...asked, hours, head, proofs, allowEmpty, out }, output);
+        for (const [name, value] of Object.entries({ hours, head, proofs, 'allow-empty': allowEmpty }))
+          if (value !== undefined)
+            throw new EvidentError('usage-invalid', `--${name}: it goes with --format bundle`);
         return runExport(deps, input, asked, output);
       }),
     );

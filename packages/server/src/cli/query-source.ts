@@ -4,6 +4,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import type { ConfigInput } from '../config.ts';
 import { countEvents, histogram } from '../query/count.ts';
 import { type ExportFormat, exportEvents } from '../query/export.ts';
+import type { EventFilter } from '../query/filter.ts';
 import { filterOfNames, namesOfFilter } from '../query/filter-names.ts';
 import type { Dimension, Interval, QueryDeps, Reader, SoughtEvent } from '../query/ports.ts';
 import { dropSearch, listSearches, saveSearch } from '../query/saved-searches.ts';
@@ -19,7 +20,7 @@ import {
   type ShownJson,
   shownJson,
 } from '../query/shown-event.ts';
-import type { CommandDeps, FoundServer } from './command-deps.ts';
+import type { CommandDeps, FoundServer, OpenedData } from './command-deps.ts';
 import { requestServer } from './request.ts';
 import { findTarget, type TargetOptions } from './target.ts';
 
@@ -58,13 +59,17 @@ export async function openQuerySource(
   const server = await findTarget(deps, input, options);
   if (server !== null) return serverSource(server, options.why);
   const data = await deps.open(input, { alone: false });
+  await catchUpOrSay(data);
+  return directorySource(data.query, operatorReader(options.why), () => data.close());
+}
+
+/** Brings the view up to date. What it has is used all the same if that fails: answers say how far they reach. */
+export async function catchUpOrSay(data: Pick<OpenedData, 'catchUp'>): Promise<void> {
   try {
     await data.catchUp();
   } catch (error) {
-    // What the view has is searched all the same; the answer says how far it reaches.
     process.stderr.write(`evident: the view could not be brought up to date: ${(error as Error).message}\n`);
   }
-  return directorySource(data.query, operatorReader(options.why), () => data.close());
 }
 
 /** Whoever has the directory itself: no credential says who that is. */
@@ -77,7 +82,10 @@ export function operatorReader(why: string | undefined): Reader {
 }
 
 /** The path of a request, with what is given of its parameters. */
-function address(path: string, parameters: Readonly<Record<string, string | number | undefined>>): string {
+export function address(
+  path: string,
+  parameters: Readonly<Record<string, string | number | undefined>>,
+): string {
   const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
   const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
   return query.size === 0 ? path : `${path}?${query}`;
@@ -132,13 +140,20 @@ function serverSource(server: FoundServer, why: string | undefined): QuerySource
   };
 }
 
+/** A filter by names of outside, of which one may name a saved search. @throws field-invalid, not-found */
+export async function filterOfGiven(
+  query: QueryDeps,
+  reader: Reader,
+  { saved, ...given }: GivenFilter,
+): Promise<EventFilter> {
+  if (saved === undefined) return filterOfNames(given);
+  const kept = (await listSearches(query, reader, given.tenant)).find(({ name }) => name === saved);
+  if (kept === undefined) throw noSuchSearch(saved);
+  return filterOfNames({ ...namesOfFilter(kept.filter), ...given });
+}
+
 function directorySource(query: QueryDeps, reader: Reader, close: () => Promise<void>): QuerySource {
-  const filterOf = async ({ saved, ...given }: GivenFilter) => {
-    if (saved === undefined) return filterOfNames(given);
-    const kept = (await listSearches(query, reader, given.tenant)).find(({ name }) => name === saved);
-    if (kept === undefined) throw noSuchSearch(saved);
-    return filterOfNames({ ...namesOfFilter(kept.filter), ...given });
-  };
+  const filterOf = (given: GivenFilter) => filterOfGiven(query, reader, given);
   return {
     search: async (filter, page) => pageJson(await search(query, reader, await filterOf(filter), page)),
     count: async (filter, by, limit) =>

@@ -2,6 +2,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import type { ConfigInput } from '../config.ts';
 import { type CommandDeps, EXIT } from './command-deps.ts';
 import type { Output } from './output.ts';
+import { countOf } from './wording.ts';
 
 export interface RecoverOptions {
   readonly log: string;
@@ -18,7 +19,7 @@ export async function runRecover(
 ): Promise<number> {
   if (options.reason.trim() === '')
     throw new EvidentError('usage-invalid', '--reason: a reason is recorded with every recovery');
-  const data = await deps.open(input, { alone: true });
+  const data = await deps.open(input, { alone: true, mustExist: true });
   try {
     const log = data.logs.get(options.log);
     if (log === undefined) throw new EvidentError('log-unknown', `there is no log ${options.log}`);
@@ -35,7 +36,7 @@ export async function runRecover(
       );
     if (misplaced.length > 0)
       output.line(
-        `  ${misplaced.length} records stood at sealed positions; they moved behind position ${position}`,
+        `  ${countOf(misplaced.length, 'record')} stood at sealed positions, and moved behind position ${position}`,
       );
     if (epoch > 0)
       output.line(

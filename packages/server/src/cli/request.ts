@@ -47,6 +47,11 @@ export async function requestServer(
   if (answer.ok || answer.status === 207) return answer;
   const problem = (await answer.json().catch(() => ({}))) as Problem;
   const code =
-    problem.code !== undefined && problem.code in ERRORS ? (problem.code as ErrorCode) : 'log-unavailable';
+    problem.code !== undefined && Object.hasOwn(ERRORS, problem.code)
+      ? (problem.code as ErrorCode)
+      : 'log-unavailable';
+  // What the server says of it speaks of headers.
+  if (code === 'unauthenticated')
+    throw new EvidentError(code, `the server at ${server.url} does not know the key that it was given`);
   throw new EvidentError(code, problem.detail ?? problem.title ?? `the server answered ${answer.status}`);
 }

@@ -3,6 +3,7 @@ import { type CommandDeps, EXIT } from './command-deps.ts';
 import { printComplete, printCounts, printEvents } from './event-table.ts';
 import type { Output } from './output.ts';
 import { type GivenFilter, openQuerySource, type QueryOptions, type QuerySource } from './query-source.ts';
+import { countOf } from './wording.ts';
 
 export interface SearchOptions extends QueryOptions {
   readonly filter: GivenFilter;
@@ -40,9 +41,7 @@ async function page(
   printEvents(found.events, output);
   if (found.events.length > 0) output.line();
   const number = found.events.length;
-  output.line(
-    `${number === 1 ? '1 event' : `${number} events`}${found.cursor === null ? '' : ', and more behind:'}`,
-  );
+  output.line(`${countOf(number, 'event')}${found.cursor === null ? '' : ', and more behind:'}`);
   if (found.cursor !== null) output.line(`  --cursor ${found.cursor}`);
   printComplete(found.complete, found.scan, output);
 }

@@ -4,7 +4,7 @@ import { formatInstant, leafOf } from '@evident/core/leaf.ts';
 import { inclusionProof } from '@evident/core/merkle/proof.ts';
 import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
 import { epochOrigin } from '@evident/core/origin.ts';
-import { type LogRecord, RESERVED_LOGS } from '@evident/core/record.ts';
+import { type LogRecord, UNRECORDED_LOGS } from '@evident/core/record.ts';
 import { hashLeaf } from '@evident/core/sha256.ts';
 import { formatTlogProof, verifyTlogProof } from '@evident/core/tlog-proof.ts';
 import type { ConfigInput } from '../config.ts';
@@ -17,6 +17,7 @@ import { type CommandDeps, EXIT, type OpenedData } from './command-deps.ts';
 import { printable } from './event-table.ts';
 import type { Output } from './output.ts';
 import { openQuerySource, operatorReader, type QueryOptions } from './query-source.ts';
+import { driftText } from './wording.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -97,7 +98,7 @@ async function findHere(
 ): Promise<FoundRecord | null> {
   if ('log' in sought && !data.logs.has(sought.log))
     throw new EvidentError('log-unknown', `there is no log ${sought.log}`);
-  if ('log' in sought && RESERVED_LOGS.includes(sought.log)) {
+  if ('log' in sought && UNRECORDED_LOGS.includes(sought.log)) {
     const [record] = (await data.logs.get(sought.log)?.read(sought.partition, sought.position, 1)) ?? [];
     return record === undefined || record.position !== sought.position
       ? null
@@ -152,7 +153,8 @@ async function prove(
   const seal = await data.heads.readSeal(log, partition);
   const epoch = seal?.epoch ?? 0;
   const origin = epochOrigin(data.name, log, partition, epoch);
-  const vkey = data.vkeyOf(origin);
+  await data.verify.refreshKeys();
+  const vkey = data.vkeyOf(origin, seal?.size ?? 0n);
   if (seal === null || seal.size <= position)
     return { verdict: 'not checked', reason: 'the record is not sealed yet', proof: null, vkey };
   const [head] = await data.heads.readHeads(log, partition, epoch, seal.size - 1n, 1);
@@ -177,7 +179,7 @@ async function prove(
   try {
     const hashes = await inclusionProof(position, head.size, read);
     const proof = formatTlogProof({ index: position, hashes, treeHead: head.note });
-    const checked = verifyTlogProof(proof, hashLeaf(leaf), [data.verifierOf(origin)], origin);
+    const checked = verifyTlogProof(proof, hashLeaf(leaf), [data.verifierOf(origin, head.size)], origin);
     const text = Buffer.from(proof).toString();
     if (checked.ok)
       return {
@@ -212,7 +214,7 @@ function printRow(event: EventJson | null, corrections: readonly EventJson[], ou
   const { event_time, timed, drift_us, actor_id, actor_type, action, result, ip, correlation_id } = event;
   const and = (label: string, text: string | null) => (text === null ? '' : `   ${label} ${printable(text)}`);
   output.line(
-    `  event   ${timed ? event_time : 'tells no time'}${and('drift', drift_us === null ? null : `${drift_us} µs`)}   by ${event.mapper}`,
+    `  event   ${timed ? event_time : 'tells no time'}${and('drift', drift_us === null ? null : driftText(drift_us))}   by ${event.mapper}`,
   );
   output.line(`  who     ${printable(actor_id ?? '-')}${and('type', actor_type)}${and('from', ip)}`);
   output.line(

@@ -18,8 +18,8 @@ export async function runStart(deps: CommandDeps, input: ConfigInput, output: Ou
 }
 
 function announce(server: StartedServer, seconds: number, output: Output): void {
-  const { url, vkey, keyFile, dataDir, breaks } = server;
-  output.result({ ready: true, url, vkey, key_file: keyFile, data: dataDir, tier: 'T0', breaks });
+  const { url, vkey, keyFile, dataDir, breaks, tiers } = server;
+  output.result({ ready: true, url, vkey, key_file: keyFile, data: dataDir, tier: tiers.join(', '), breaks });
   output.line(`Evident is ready after ${seconds.toFixed(1)} s.`);
   output.line();
   output.line(`  address     ${url}`);
@@ -38,7 +38,9 @@ function announce(server: StartedServer, seconds: number, output: Output): void 
   output.line('  npx evident api-key create --role writer --tenant acme');
   output.line();
   output.line(
-    'Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.',
+    tiers.some((tier) => tier !== 'T0')
+      ? `Tiers in force: ${tiers.join(', ')}. npx evident status says what each stands on and covers.`
+      : 'Tier T0: signing key and data lie on one machine. Its owner could rewrite both; SECURITY.md says what helps.',
   );
 }
 
@@ -46,7 +48,7 @@ function announce(server: StartedServer, seconds: number, output: Output): void 
  * Resolves at the first signal that asks to stop. Later ones are heard and change nothing: a terminal's Ctrl-C
  * reaches npm, the launcher and this process, and each passes it on. The stop has a bound of its own.
  */
-function untilSignal(): Promise<void> {
+export function untilSignal(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
   });

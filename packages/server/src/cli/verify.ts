@@ -1,17 +1,28 @@
+import { readFileSync } from 'node:fs';
 import { EvidentError } from '@evident/core/errors.ts';
+import { formatInstant } from '@evident/core/leaf.ts';
+import { NOTE_BYTES_MAX } from '@evident/core/note.ts';
 import type { ConfigInput } from '../config.ts';
-import { EXIT_OF_VERDICT, type Finding, Findings, type Verdict } from '../verify/finding.ts';
+import { describeFinding, EXIT_OF_VERDICT, type Finding, Findings, type Verdict } from '../verify/finding.ts';
+import { checkKeptHead, KEPT_HEADS_MAX, type KeptHead, type KeptHeadReport } from '../verify/kept-heads.ts';
+import { describeTiers, type TierStanding, tierJson } from '../verify/tiers.ts';
 import { type VerifyReport, verify } from '../verify/verify.ts';
+import { type AnchorsReport, verifyAnchors } from '../verify/verify-anchors.ts';
 import { verifySpan } from '../verify/verify-span.ts';
 import { type ViewReport, verifyView } from '../verify/verify-view.ts';
 import type { CommandDeps, OpenedData } from './command-deps.ts';
 import { type Output, ProgressBar } from './output.ts';
+import { countOf } from './wording.ts';
 
 export interface VerifyOptions {
   readonly log?: string;
   readonly view?: string;
   readonly from?: string;
   readonly to?: string;
+  /** Files of signed heads that were kept elsewhere. */
+  readonly heads?: readonly string[];
+  /** Tokens and cosignatures that are stored are checked anew. */
+  readonly timestamps?: boolean;
 }
 
 /** What was verified: the log, views against it, or both. */
@@ -22,7 +33,13 @@ interface Verified {
   readonly notChecked: number;
   /** Null when only a view was asked for. */
   readonly partitions: VerifyReport['partitions'] | null;
+  /** How far windows of each log reach; none where they were not verified. */
+  readonly windows: VerifyReport['windows'];
   readonly views: readonly ViewReport[];
+  /** Heads that were kept elsewhere, and how the log stands to each. */
+  readonly keptHeads: readonly KeptHeadReport[];
+  /** Null where they were not asked for. */
+  readonly anchors: AnchorsReport | null;
   readonly seconds: { readonly log: number; readonly views: number };
 }
 
@@ -39,25 +56,34 @@ export async function runVerify(
   output: Output,
 ): Promise<number> {
   const span = options.from !== undefined || options.to !== undefined;
+  const others = options.heads !== undefined || options.timestamps === true;
+  if (options.view !== undefined && others)
+    throw new EvidentError(
+      'usage-invalid',
+      '--view: heads and timestamps are about the log; leave out one of them',
+    );
   if (options.view !== undefined && (span || options.log !== undefined))
     throw new EvidentError(
       'usage-invalid',
       '--view: a view is verified whole, against every log that it reads',
     );
+  // Before anything is opened: a log that grows from here on is no shorter than what was kept.
+  const kept = readKept(options.heads ?? []);
   const data = await deps.open(input, { alone: false });
   const bar = new ProgressBar('verifying');
   try {
     if (options.log !== undefined && !data.logs.has(options.log))
       throw new EvidentError('log-unknown', `there is no log ${options.log}`);
     if (options.view !== undefined && !data.views.projections.has(options.view))
-      throw new EvidentError('usage-invalid', `--view: there is no view ${options.view}`);
+      throw new EvidentError('not-found', `--view: there is no view ${options.view}`);
     const onProgress = ({ done, total }: { done: bigint; total: bigint }) =>
       bar.update(Number(done), Number(total), 'records');
-    const verified = await verifyAll(data, options, span, onProgress);
+    const verified = await verifyAll(data, options, kept, onProgress);
+    const tiers = await tiersOf(data);
     bar.end();
     const isWhole = !span && options.log === undefined && options.view === undefined;
     await tell(data.alerts, verified, isWhole);
-    print(verified, span, output);
+    print(verified, tiers, span, output);
     return EXIT_OF_VERDICT[verified.verdict];
   } finally {
     bar.end();
@@ -96,9 +122,10 @@ async function tell(
 async function verifyAll(
   data: OpenedData,
   options: VerifyOptions,
-  span: boolean,
+  kept: readonly KeptHead[],
   onProgress: (progress: { done: bigint; total: bigint }) => void,
 ): Promise<Verified> {
+  const span = options.from !== undefined || options.to !== undefined;
   const begun = performance.now();
   const range = { log: options.log ?? null, from: options.from ?? null, to: options.to ?? null };
   const log =
@@ -115,7 +142,11 @@ async function verifyAll(
         ? []
         : [...data.views.projections.keys()];
   const findings = new Findings();
+  const keptHeads: KeptHeadReport[] = [];
+  for (const one of kept) keptHeads.push(await checkKeptHead(data.trust.keptHeads, one, findings));
+  const anchors = options.timestamps === true ? await verifyAnchors(data.trust.anchors, findings) : null;
   const views: ViewReport[] = [];
+  const viewsBegun = performance.now();
   for (const name of names) {
     const report = await verifyView(data.views.verify, name, findings, onProgress);
     if (report !== null) views.push(report);
@@ -127,8 +158,11 @@ async function verifyAll(
     tampered: (log?.tampered ?? 0) + tampered,
     notChecked: (log?.notChecked ?? 0) + notChecked,
     partitions: log?.partitions ?? null,
+    windows: log?.windows ?? [],
     views,
-    seconds: { log: (logDone - begun) / 1_000, views: (performance.now() - logDone) / 1_000 },
+    keptHeads,
+    anchors,
+    seconds: { log: (logDone - begun) / 1_000, views: (performance.now() - viewsBegun) / 1_000 },
   };
 }
 
@@ -140,47 +174,84 @@ function worst(...verdicts: readonly Verdict[]): Verdict {
 const rateOf = (records: number, seconds: number): string =>
   `${seconds.toFixed(1)} s (${Math.round(records / Math.max(seconds, 0.001)).toLocaleString('en')} records/s)`;
 
-function print(verified: Verified, span: boolean, output: Output): void {
-  const { verdict, partitions, views, findings, seconds } = verified;
-  output.result({ ...verified, partitions: partitions ?? [] });
+function print(
+  verified: Verified,
+  tiers: readonly TierStanding[] | null,
+  span: boolean,
+  output: Output,
+): void {
+  const { verdict, partitions, windows, views, findings, seconds } = verified;
+  output.result({ ...verified, partitions: partitions ?? [], tiers: tiers?.map(tierJson) ?? null });
   output.line(`${verdict}${span ? ' (the span asked for)' : ''}`);
   output.line();
   if (partitions !== null) {
     const records = partitions.reduce((sum, one) => sum + one.records, 0);
     const heads = partitions.reduce((sum, one) => sum + one.heads, 0);
     output.line(
-      `  ${records.toLocaleString('en')} records and ${heads.toLocaleString('en')} signed heads in ${partitions.length} partitions, ${rateOf(records, seconds.log)}`,
+      `  ${countOf(records, 'record')} and ${countOf(heads, 'signed head')} in ${countOf(partitions.length, 'partition')}, ${rateOf(records, seconds.log)}`,
     );
   }
-  for (const { view, generation, records, rows, deadLetters, behind } of views) {
-    const rest = behind === 0n ? '' : `; ${behind.toLocaleString('en')} records are not in the view yet`;
+  for (const one of windows.filter(({ hours }) => hours > 0))
     output.line(
-      `  view ${view}, generation ${generation}: ${records.toLocaleString('en')} records mapped again, ${rows.toLocaleString('en')} rows, ${deadLetters.toLocaleString('en')} dead letters, ${rateOf(records, seconds.views)}${rest}`,
+      `  windows of ${one.log}: ${countOf(one.windows, 'window')} in ${countOf(one.hours, 'hour')}, through ${one.through}`,
+    );
+  for (const { view, generation, records, rows, deadLetters, behind } of views) {
+    const rest = behind === 0n ? '' : `; ${countOf(behind, 'record is', 'records are')} not in the view yet`;
+    output.line(
+      `  view ${view}, generation ${generation}: ${countOf(records, 'record')} mapped again, ${countOf(rows, 'row')}, ${countOf(deadLetters, 'dead letter')}, ${rateOf(records, seconds.views)}${rest}`,
     );
   }
+  printOthers(verified, output);
   for (const finding of findings.slice(0, PRINTED_MAX)) output.line(`  ${describeFinding(finding)}`);
   const more = verified.tampered + verified.notChecked - Math.min(findings.length, PRINTED_MAX);
   if (more > 0)
-    output.line(
-      `  … and ${more.toLocaleString('en')} more findings (--json lists up to 1,000 each of log and views)`,
-    );
-  if (verdict !== 'verified') return;
-  if (partitions !== null) {
+    output.line(`  … and ${countOf(more, 'more finding')} (--json lists up to 1,000 each of log and views)`);
+  if (verdict === 'verified' && partitions !== null)
     output.line(
       '  Every leaf was derived from its bytes again; tiles, chain and signed heads agree with it.',
     );
-    output.line(
-      '  Tier T0: this holds unless somebody with this machine has replaced log and heads together.',
-    );
-  }
-  if (views.length > 0)
+  if (verdict === 'verified' && views.length > 0)
     output.line('  Every record was mapped again; the views show what comes out, and nothing else.');
+  output.line();
+  if (tiers === null) output.line('  Tiers in force could not be read.');
+  else for (const line of describeTiers(tiers)) output.line(`  ${line}`);
 }
 
-/** One finding, in a line: verdict, place, id, check, detail. */
-export function describeFinding({ verdict, log, partition, from, to, id, check, detail }: Finding): string {
-  let place = `${log}/${partition}`;
-  if (from !== null) place += `/${from}`;
-  if (from !== null && to !== null && to - from > 1n) place += `..${to - 1n}`;
-  return `${verdict}: ${place}${id === null ? '' : ` (id ${id})`} [${check}] ${detail}`;
+/** What others keep and say. */
+function printOthers({ keptHeads, anchors }: Verified, output: Output): void {
+  for (const { label, origin, size, storedSize, answer } of keptHeads)
+    if (answer === 'consistent')
+      output.line(
+        `  ${label}: the head of ${origin} of size ${size} is a beginning of what is stored (${storedSize})`,
+      );
+  if (anchors === null) return;
+  const { timestamps, cosignatures, records, newest } = anchors;
+  output.line(
+    `  ${countOf(timestamps, 'token')} and ${countOf(cosignatures, 'cosignature')} good, ${countOf(records, 'record')} in heads/0 that tell of them`,
+  );
+  for (const { kind, by, size, at } of newest)
+    output.line(`    newest ${kind} of ${by}: over the head of size ${size}, ${formatInstant(at)}`);
+}
+
+/** Null where they can't be read: the verdict stands all the same. */
+async function tiersOf({ trust }: OpenedData): Promise<readonly TierStanding[] | null> {
+  try {
+    return await trust.tiers();
+  } catch {
+    return null;
+  }
+}
+
+function readKept(files: readonly string[]): KeptHead[] {
+  if (files.length > KEPT_HEADS_MAX)
+    throw new EvidentError('usage-invalid', `--head: at most ${KEPT_HEADS_MAX} files`);
+  return files.map((label) => {
+    try {
+      const note = readFileSync(label);
+      if (note.length <= NOTE_BYTES_MAX) return { label, note: new Uint8Array(note) };
+    } catch (cause) {
+      throw new EvidentError('usage-invalid', `--head: ${(cause as Error).message}`, { cause });
+    }
+    throw new EvidentError('usage-invalid', `--head: ${label} has more than ${NOTE_BYTES_MAX} bytes`);
+  });
 }

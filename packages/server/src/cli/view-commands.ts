@@ -14,7 +14,7 @@ export function addViewCommands(deps: CommandDeps, program: Command, run: Run): 
 function addDeadLetterCommands(deps: CommandDeps, program: Command, run: Run): void {
   const dlq = program.command('dlq').description('dead letters: records that a view could not take');
   const command = (name: string, description: string): Command =>
-    withStorage(dlq.command(name).description(description));
+    withServer(withStorage(dlq.command(name).description(description)));
   withFilter(command('list', 'which records, and why'))
     .option('--state <state>', 'open, resolved or all', 'open')
     .addOption(new Option('--limit <n>', 'at most so many').default('100').argParser(wholeNumber))
@@ -27,7 +27,9 @@ function addDeadLetterCommands(deps: CommandDeps, program: Command, run: Run): v
       }),
     );
   command('show <place>', 'one, with its record: VIEW/LOG/PARTITION/POSITION').action(
-    run((input, output, _options, [place]) => runDlqShow(deps, input, place, output)),
+    run((input, output, { url, keyFile }, [place]) =>
+      runDlqShow(deps, input, place, { url, keyFile }, output),
+    ),
   );
   withFilter(
     command('replay [places...]', "map again with today's mappers; exit code 1 when some fail again"),
@@ -46,9 +48,10 @@ function addDeadLetterCommands(deps: CommandDeps, program: Command, run: Run): v
     command(`${name} <place>`, description)
       .requiredOption('--reason <text>', 'why; it is recorded')
       .action(
-        run((input, output, { reason }, [place]) =>
-          runDlqResolve(deps, input, place, { resolution, reason: reason as string }, output),
-        ),
+        run((input, output, { url, keyFile, reason }, [place]) => {
+          const how = { url, keyFile, resolution, reason: reason as string };
+          return runDlqResolve(deps, input, place, how, output);
+        }),
       );
   }
 }
@@ -62,8 +65,8 @@ function withFilter(command: Command): Command {
     .option('--class <class>', 'validation or poison');
 }
 
-function filterOf({ view, log, tenant, type, class: kind }: Options) {
-  return { view: view as string, log, tenant, type, class: kind };
+function filterOf({ view, log, tenant, type, class: kind, url, keyFile }: Options) {
+  return { view: view as string, log, tenant, type, class: kind, url, keyFile };
 }
 
 function addRebuildCommands(deps: CommandDeps, program: Command, run: Run): void {

@@ -13,6 +13,7 @@ import { type CommandDeps, EXIT, OPERATOR, type OpenedData } from './command-dep
 import { type Output, ProgressBar } from './output.ts';
 import { requestServer } from './request.ts';
 import { requireTarget, type TargetOptions } from './target.ts';
+import { countOf } from './wording.ts';
 
 export interface BuildOptions {
   readonly anew: boolean;
@@ -39,7 +40,7 @@ async function withView(
     const projection = data.views.projections.get(view);
     if (projection === undefined) {
       const known = [...data.views.projections.keys()].join(', ');
-      throw new EvidentError('usage-invalid', `there is no view ${view}; there is: ${known}`);
+      throw new EvidentError('not-found', `there is no view ${view}; there is: ${known}`);
     }
     return await use(data, projection, stop.signal);
   } finally {
@@ -113,7 +114,7 @@ export function runRebuild(
       });
       const rate = Math.round(progress.records / Math.max(seconds, 0.001)).toLocaleString('en');
       output.line(
-        `generation ${ref.generation} of ${view} is built${resumed ? ' (gone on with)' : ''}: ${progress.records.toLocaleString('en')} records, ${progress.deadLetters.toLocaleString('en')} dead letters, ${seconds.toFixed(1)} s (${rate} records/s)`,
+        `generation ${ref.generation} of ${view} is built${resumed ? ' (gone on with)' : ''}: ${countOf(progress.records, 'record')}, ${countOf(progress.deadLetters, 'dead letter')}, ${seconds.toFixed(1)} s (${rate} records/s)`,
       );
       if (promote) await finishPromotion(data, view, ref.generation, output);
       else
@@ -220,10 +221,10 @@ function printComparison(
   ] as const) {
     const { rows, deadLetters, digest } = side;
     output.line(
-      `generation ${generation.generation} (${generation.state})  ${rows.toLocaleString('en')} rows, ${deadLetters.toLocaleString('en')} dead letters  ${digest}`,
+      `generation ${generation.generation} (${generation.state})  ${countOf(rows, 'row')}, ${countOf(deadLetters, 'dead letter')}  ${digest}`,
     );
   }
-  output.line(equal ? 'equal, up to where both have read' : `${different.toLocaleString('en')} differences`);
+  output.line(equal ? 'equal, up to where both have read' : countOf(different, 'difference'));
   for (const { what, in: where, columns, id, ...place } of differences.slice(0, PRINTED_MAX)) {
     const only = { first: `only in ${shown.generation}`, second: `only in ${built.generation}` };
     const how = where === 'both' ? `differs in ${columns.join(', ')}` : only[where];
@@ -231,7 +232,9 @@ function printComparison(
   }
   if (different > PRINTED_MAX) output.line(`  … and ${(different - PRINTED_MAX).toLocaleString('en')} more`);
   if (passing > 0)
-    output.line(`  ${passing} rows are shown elsewhere because of records that only one of the two has read`);
+    output.line(
+      `  ${countOf(passing, 'row is', 'rows are')} shown elsewhere because of records that only one of the two has read`,
+    );
   if (!equal && shown.definition !== built.definition) {
     output.line(`The two were made by different definitions:`);
     output.line(`  ${shown.generation}: ${shown.definition}`);
@@ -244,10 +247,10 @@ export function printViews(statuses: readonly ViewStatus[], output: Output): voi
   for (const { view, live, definition, isCurrent, generations, openDeadLetters } of statuses) {
     const letters = openDeadLetters.validation + openDeadLetters.poison;
     output.line(
-      `view ${view}   ${live === null ? 'not begun' : `generation ${live} is shown`}   ${letters} open dead letters`,
+      `view ${view}   ${live === null ? 'not begun' : `generation ${live} is shown`}   ${countOf(letters, 'open dead letter')}`,
     );
     for (const one of generations) {
-      const behind = one.behind === 0n ? 'up to date' : `${one.behind.toLocaleString('en')} records behind`;
+      const behind = one.behind === 0n ? 'up to date' : `${countOf(one.behind, 'record')} behind`;
       output.line(
         `  generation ${one.generation} (${one.state})  ${behind}  made ${formatInstant(one.madeAt)}`,
       );

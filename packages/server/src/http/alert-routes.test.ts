@@ -146,11 +146,13 @@ it('lists alerts in pages, records that they were read, and acknowledges them', 
   assert.equal((await server.send('auditor', { url: '/v1/alerts?cursor=x' })).json().code, 'cursor-invalid');
   const [{ id }] = first.alerts;
   assert.equal((await json('investigator:acme', 'POST', `/v1/alerts/${id}/acknowledge`)).statusCode, 403);
-  for (let i = 0; i < 2; i++)
-    assert.equal(
-      (await json('compliance:acme', 'POST', `/v1/alerts/${id}/acknowledge`, { note: 'a drill' })).statusCode,
-      204,
-    );
+  const ack = async (as: string, note: string) =>
+    (await json(as, 'POST', `/v1/alerts/${id}/acknowledge`, { note })).json();
+  const done = await ack('compliance:acme', 'a drill');
+  assert.deepEqual([done.outcome, done.note], ['acknowledged', 'a drill']);
+  const recorded = server.recorded.length;
+  assert.deepEqual(await ack('admin:acme', 'me too'), { ...done, outcome: 'already' });
+  assert.equal(server.recorded.length, recorded, 'what was not done is not on record');
   const open2 = await get('investigator:acme', '/v1/alerts?state=unacknowledged');
   assert.equal(open2.alerts.length, 1);
   const seen = (await get('auditor', '/v1/alerts')).alerts.find((alert: { id: string }) => alert.id === id);

@@ -1,6 +1,7 @@
 /** Alerts: listed, and acknowledged. An alert says who did what, so a page of them is recorded as any other read. */
 
 import { EvidentError } from '@evident/core/errors.ts';
+import { formatInstant } from '@evident/core/leaf.ts';
 import { checkId } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type, { type Static, type TSchema } from 'typebox';
@@ -72,6 +73,17 @@ const ListQuery = Type.Object(
 export const IdParams = Type.Object({ id: Type.String({ description: 'A UUID' }) });
 const Acknowledgement = Type.Object(
   { note: Type.Optional(orNull(Type.String())) },
+  { additionalProperties: false },
+);
+const AcknowledgedSchema = Type.Object(
+  {
+    outcome: Type.Enum(['acknowledged', 'already'], {
+      description: 'already: somebody had said so before; theirs stands, and nothing was done',
+    }),
+    acknowledged_at: Instant,
+    acknowledged_by: Type.String(),
+    note: orNull(Type.String()),
+  },
   { additionalProperties: false },
 );
 
@@ -154,16 +166,22 @@ function acknowledge(app: FastifyInstance, { deps }: HttpContext): void {
     body: { content: { 'application/json': { schema: Acknowledgement } } },
     response: {
       ...problems('credential', ...CHANGE_FAULTS, 'not-found'),
-      204: Type.Null({ description: 'It is acknowledged' }),
+      200: jsonAnswer('The acknowledgement that stands', AcknowledgedSchema),
     },
   };
   app.post<{ Params: Static<typeof IdParams>; Body: Static<typeof Acknowledgement> }>(
     '/v1/alerts/:id/acknowledge',
     { schema, config: { access: MAY.resolve } },
-    async (request, reply) => {
+    async (request) => {
       const id = checkId(request.params.id);
-      await acknowledgeAlert(deps.alerts, changerOf(request), id, request.body.note ?? null);
-      return reply.code(204).send();
+      const note = request.body.note ?? null;
+      const made = await acknowledgeAlert(deps.alerts, changerOf(request), id, note);
+      return {
+        outcome: made.isNew ? ('acknowledged' as const) : ('already' as const),
+        acknowledged_at: formatInstant(made.at),
+        acknowledged_by: made.by,
+        note: made.note,
+      };
     },
   );
 }

@@ -20,7 +20,7 @@ async function open(test: TestContext, options: TestServerOptions = {}) {
   const head = (framing: string, as = 'writer:acme') =>
     `POST /v1/logs/audit/records HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${server.keys[as]}\r\ncontent-type: application/json\r\n${framing}\r\n\r\n`;
   const inFlight = async () => {
-    const { body } = await server.send(null, { url: '/metrics' });
+    const { body } = await server.send('admin', { url: '/metrics' });
     return Number(/^evident_http_ingest_bytes_in_flight (\d+)/m.exec(body)?.[1]);
   };
   return { ...server, connect, head, inFlight };
@@ -181,7 +181,7 @@ describe('overload', { timeout: 120_000 }, () => {
     await new Promise((done) => setTimeout(done, 50));
     gate.resolve();
     await new Promise((done) => setTimeout(done, 50));
-    const { body } = await send(null, { url: '/metrics' });
+    const { body } = await send('admin', { url: '/metrics' });
     assert.match(body, /^evident_http_ingest_bytes_in_flight 0$/m);
     assert.match(body, /^evident_http_tails 0$/m);
   });

@@ -30,8 +30,11 @@ export interface HttpContext {
   readonly stopping: AbortSignal;
 }
 
-/** Whom a route serves. A route that does not say so can't be registered. */
-type Access = 'public' | readonly Role[];
+/**
+ * Whom a route serves. A route that does not say so can't be registered. `scraper`: whoever has the metrics token, or a
+ * credential that may `observe`; everybody where the settings say so.
+ */
+type Access = 'public' | 'scraper' | readonly Role[];
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -3,14 +3,18 @@
 import type { MapperRegistry } from '@evident/core/mapping/registry.ts';
 import type { Registry } from 'prom-client';
 import type { AccessDeps } from '../access/api-keys.ts';
+import type { MetricsAccess } from '../access/metrics-token.ts';
 import type { ChangeDeps } from '../alerts/changes.ts';
 import type { RecordOwn } from '../audit/record-own.ts';
+import type { EvidenceDeps } from '../evidence/ports.ts';
 import type { OccurrenceStore } from '../ingest/import/occurrence-counter.ts';
 import type { Log } from '../log/log.ts';
 import type { ObjectStore } from '../log/propose.ts';
 import type { DeadLetterDeps } from '../project/dead-letters.ts';
 import type { ViewStatus } from '../project/view-status.ts';
 import type { QueryDeps } from '../query/ports.ts';
+import type { AuditStanding } from '../verify/self-audit-state.ts';
+import type { TierStanding } from '../verify/tiers.ts';
 import type { HttpLimits } from './limits.ts';
 
 /** A verifier key as `GET /v1/keys` lists it. */
@@ -117,6 +121,13 @@ export interface HttpDeps {
   readonly identities: IdentityReader;
   /** The view, saved searches, and who records reads. */
   readonly query: QueryDeps;
+  /** Proofs, the static layout of trees, bundles. */
+  readonly evidence: EvidenceDeps;
+  /** Which tiers are in force, and how the self-audit stands; null: there is none. */
+  readonly standing: () => Promise<{
+    readonly tiers: readonly TierStanding[];
+    readonly selfAudit: AuditStanding | null;
+  }>;
   /** Makes rows of records as they are appended, for tails with a filter. */
   readonly mappers: MapperRegistry;
   /** Alerts, their rules, and where they are sent. */
@@ -131,6 +142,10 @@ export interface HttpDeps {
   readonly sources: () => Promise<readonly SourceReport[]>;
   /** Answers `GET /metrics`; the server adds its own metrics, so one server a registry. */
   readonly metrics: Registry;
+  /** Who reads them besides credentials that may; absent: nobody. */
+  readonly metricsAccess?: MetricsAccess;
+  /** Replaces the signing key; absent where this process does not seal. */
+  readonly rotateKey?: () => Promise<{ readonly number: number; readonly position: bigint }>;
   /** Asked by `GET /readyz`; has to answer within a second or so. */
   readonly ready: () => Promise<Readiness>;
   /** Bytes of records that wait for the log, over all logs: counts against `inFlightBytesMax`. Called per request. */

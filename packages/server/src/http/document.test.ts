@@ -70,14 +70,16 @@ describe('/openapi.json', () => {
   it('names every registered route, and no other', async (test) => {
     const { server, operations } = await open(test);
     for (const { path, method } of operations) {
-      const url = path.replaceAll(/\{(\w+)\}/g, ':$1');
+      const url = path.replace('{tile}', '*').replaceAll(/\{(\w+)\}/g, ':$1');
       assert.ok(server.app.hasRoute({ method: method.toUpperCase() as 'GET', url }), `${method} ${path}`);
     }
-    // The router prints one line a path segment; the methods in brackets are those of a route.
-    const printed = server.app.printRoutes({ commonPrefix: false });
+    // The router prints one line a path segment; the methods in brackets are those of a route. Of routes that end in any
+    // path it prints one alone.
+    const printed = server.app.printRoutes({ commonPrefix: false }).replaceAll(/── \*.*/g, '');
     const registered = [...printed.matchAll(/\(([A-Z, ]+)\)/g)].flatMap(([, methods]) => methods.split(', '));
+    const shown = operations.filter(({ path }) => !path.endsWith('/{tile}'));
     // A HEAD is what its GET is, without the body.
-    assert.equal(registered.filter((method) => method !== 'HEAD').length, operations.length);
+    assert.equal(registered.filter((method) => method !== 'HEAD').length, shown.length);
   });
 
   it('says on every route that needs a key what happens without one', async (test) => {

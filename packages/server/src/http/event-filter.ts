@@ -162,7 +162,7 @@ export async function findSearch(
   const searches = await listSearches(deps.query, reader, tenant);
   const search = searches.find((one) => one.name === name);
   if (search !== undefined) return search;
-  throw new EvidentError('not-found', `saved: there is no saved search of this name`, {
+  throw new EvidentError('not-found', `saved: there is no saved search ${name.slice(0, 64)}`, {
     context: { field: 'saved' },
   });
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { EvidentError } from '@evident/core/errors.ts';
+import type { QueryDeps } from '../query/ports.ts';
 import {
   auditEvent,
   envelope,
@@ -258,5 +260,42 @@ describe('reads of logs', () => {
       server.reads.notes.map(({ action, resource, details }) => [action, resource.id, details.records]),
       [['audit.read', 'audit', 1]],
     );
+  });
+});
+
+describe('a tenant whose queries fill its share', () => {
+  it('is told so, and when to come again; nothing of it is logged as a fault', async (test) => {
+    const refuse = async () => {
+      throw new EvidentError(
+        'tenant-busy',
+        'counting events by actor: 3 queries of this tenant run, and 32 wait',
+      );
+    };
+    const every = new Proxy({}, { get: () => refuse });
+    const query: QueryDeps = {
+      view: every as QueryDeps['view'],
+      savedSearches: every as QueryDeps['savedSearches'],
+      recorder: { record: async () => undefined },
+      bodies: { get: async () => null },
+      installation: 'evident.invalid/x',
+    };
+    const server = await openTestServer(test, { query });
+    const before = server.logged.length;
+    for (const url of [
+      '/v1/events',
+      '/v1/events/count?by=actor',
+      '/v1/events/histogram?interval=day&from=2026-11-20&to=2026-11-21',
+      '/v1/events/0198c5a0-0000-7000-8000-000000000001',
+      '/v1/export?format=csv',
+      '/v1/saved-searches',
+      '/v1/saved-searches/nights',
+    ]) {
+      const answer = await server.send('investigator:acme', { url });
+      assert.deepEqual([answer.statusCode, answer.json().code], [503, 'tenant-busy'], url);
+      assert.equal(answer.json().retryable, true);
+      assert.match(answer.json().detail, /3 queries of this tenant run/);
+      assert.ok(Number(answer.headers['retry-after']) > 0, url);
+    }
+    assert.equal(server.logged.length, before);
   });
 });

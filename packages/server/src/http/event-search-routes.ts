@@ -16,8 +16,12 @@ const PAGE_DEFAULT = 100;
 const VALUES_DEFAULT = 20;
 const Count = Type.Integer({ minimum: 0 });
 
+/** What is answered when it is not the tenant's turn. */
+export const TURN_PROBLEMS = ['tenant-busy', 'overloaded'] as const;
+
 /** What every route that asks the view may refuse. */
 export const READ_PROBLEMS = [
+  ...TURN_PROBLEMS,
   'field-invalid',
   'field-unknown',
   'tenant-forbidden',

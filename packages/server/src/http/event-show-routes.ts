@@ -8,7 +8,7 @@ import { showEvent } from '../query/show.ts';
 import { type ShownJson, shownJson } from '../query/shown-event.ts';
 import { findLog, findPartition, type HttpContext } from './context.ts';
 import { EventSchema, readerOf, WHY } from './event-filter.ts';
-import { READ_ROUTE } from './event-search-routes.ts';
+import { READ_ROUTE, TURN_PROBLEMS } from './event-search-routes.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { AskedPosition, jsonAnswer, PartitionParams, problems } from './schemas.ts';
 
@@ -51,6 +51,7 @@ const ANSWERS = {
     'not-found',
     'query-too-slow',
     'read-unrecorded',
+    ...TURN_PROBLEMS,
   ),
   200: jsonAnswer('The event', ShownSchema),
 };

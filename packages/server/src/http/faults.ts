@@ -13,6 +13,9 @@ const CODE_OF_FRAMEWORK: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'media-type-unsupported',
 };
 
+/** Counted, and not logged: a line per refused request would be load on top of load. */
+const QUIET: ReadonlySet<ErrorCode> = new Set(['overloaded', 'tenant-busy', 'shutting-down']);
+
 /** Faults of the parser below the framework. */
 const CODE_OF_PARSER: Readonly<Record<string, ErrorCode>> = {
   HPE_HEADER_OVERFLOW: 'headers-too-large',
@@ -53,7 +56,7 @@ export function problemOfError(context: HttpContext, request: FastifyRequest, er
   const known = asEvidentError(error, request);
   const problem = problemOf(known.code, known.message, known.context.field);
   if (problem.status >= 500) {
-    const quiet = known.code === 'overloaded' || known.code === 'shutting-down';
+    const quiet = QUIET.has(known.code);
     const fields = {
       requestId: request.id,
       method: request.method,
@@ -61,7 +64,6 @@ export function problemOfError(context: HttpContext, request: FastifyRequest, er
       code: known.code,
       err: error,
     };
-    // Overload is counted, not logged: a line per refused request would be load on top of load.
     if (!quiet) context.deps.logger.error(fields, 'a request failed');
   }
   return problem;

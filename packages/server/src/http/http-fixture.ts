@@ -21,6 +21,7 @@ import {
 } from '../stores/memory/log.ts';
 import { type MemoryDeadLetters, openMemoryDeadLetters } from './dead-letter-fixture.ts';
 import type { HttpDeps, IdentityPlace, SoughtIdentity } from './deps.ts';
+import { type MemoryEvidence, openMemoryEvidence } from './evidence-fixture.ts';
 import { openMemoryQuery, type Reads } from './query-fixture.ts';
 import { buildServer } from './server.ts';
 
@@ -42,6 +43,8 @@ export interface TestServer {
   readonly project: () => Promise<void>;
   /** The view whose dead letters the routes handle; its mapper refuses bodies that hold "faulty". */
   readonly letters: MemoryDeadLetters;
+  /** Sealed trees over the logs, once a test seals them. */
+  readonly evidence: MemoryEvidence;
   /** The breaker of that view: why it is open, and what it was reset with. */
   readonly breaker: { reason: string | null; readonly resets: number[] };
   /** Keys by role and tenant: `writer:acme`, `auditor:acme`, `auditor`, … `admin`, `writer:other`. */
@@ -120,6 +123,7 @@ export async function openTestServer(
     project,
     letters: parts.letters,
     breaker: parts.breaker,
+    evidence: parts.evidence,
     alerts: parts.deps.alerts,
     keys,
     send,
@@ -132,7 +136,16 @@ export async function openTestServer(
 interface Parts
   extends Pick<
     TestServer,
-    'states' | 'access' | 'objects' | 'logged' | 'recorded' | 'reads' | 'project' | 'letters' | 'breaker'
+    | 'states'
+    | 'access'
+    | 'objects'
+    | 'logged'
+    | 'recorded'
+    | 'reads'
+    | 'project'
+    | 'letters'
+    | 'breaker'
+    | 'evidence'
   > {
   readonly deps: HttpDeps;
 }
@@ -162,6 +175,7 @@ function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | nu
       objects.get(`${tenant}/${Buffer.from(sha256).toString('hex')}`) ?? null,
   };
   const breaker: TestServer['breaker'] = { reason: null, resets: [] };
+  const evidence = openMemoryEvidence(states, logs, query.deps);
   const letters = openMemoryDeadLetters(logs, bodies, () => now);
   const deps: HttpDeps = {
     logs,
@@ -190,6 +204,8 @@ function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | nu
       onAppended: () => () => undefined,
     },
     query: query.deps,
+    evidence: evidence.deps,
+    standing: async () => ({ tiers: [], selfAudit: null }),
     mappers: makeRegistry(),
     sources: async () => [],
     status: { sealedSizes: async (log) => states.get(log)!.partitions.map(() => 0n) },
@@ -203,7 +219,7 @@ function makeParts(hooks: MemoryLogHooks | undefined, tokens: TokenVerifier | nu
     limits: { closeMsMax: 200 },
   };
   const { reads, project } = query;
-  return { states, access, objects, logged, recorded, reads, project, letters, breaker, deps };
+  return { states, access, objects, logged, recorded, reads, project, letters, breaker, evidence, deps };
 }
 
 function makeAlerts(recorded: OwnEvent[]): HttpDeps['alerts'] {
@@ -287,7 +303,7 @@ class DocumentCheck {
     const path = String(request.url).split('?', 1)[0];
     const method = (request.method ?? 'GET').toLowerCase();
     const known = Object.entries(this.#document.paths).find(([template]) =>
-      new RegExp(`^${template.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(path),
+      new RegExp(`^${template.replace('{tile}', '.+').replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(path),
     );
     const operation = known?.[1][method];
     if (operation === undefined) return;

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { formatWindowBody, windowId } from '@evident/core/evidence/window.ts';
 import { leafOf } from '@evident/core/leaf.ts';
+import { MemoryLog } from '../stores/memory/log.ts';
 import { envelope, NOTE, openTestServer } from './http-fixture.ts';
 
 const PAGE = '/v1/logs/clicks/partitions/0/records';
@@ -85,6 +87,43 @@ describe('GET /v1/logs/{log}/partitions/{p}/records', () => {
     assert.equal(second.headers['evident-next-position'], '16');
   });
 
+  it('shows a tenant its own windows, and no other’s', async (test) => {
+    const server = await openTestServer(test);
+    const log = new MemoryLog(server.states.get('windows')!, () => 1_800_000_000_000_000n);
+    const window = (tenant: string) => ({
+      id: windowId('audit', '2027-01-15T07', tenant),
+      tenant,
+      source: 'evident',
+      sourceSeq: null,
+      type: 'window',
+      schema: 0,
+      key: '_system',
+      meta: null,
+      body: {
+        form: 'json' as const,
+        bytes: Buffer.from(
+          formatWindowBody({
+            log: 'audit',
+            hour: '2027-01-15T07',
+            tenant,
+            count: 1n,
+            root: new Uint8Array(32),
+            ranges: [{ from: 0n, to: 2n }],
+            previous: null,
+          }),
+        ),
+      },
+    });
+    await log.append(['acme', 'other'].map(window));
+    const url = '/v1/logs/windows/partitions/0/records';
+    const own = (await server.send('auditor:acme', { url })).body.split('\n').slice(0, -1);
+    assert.deepEqual(
+      own.map((line) => JSON.parse(line).body.tenant),
+      ['acme'],
+    );
+    assert.equal((await server.send('auditor', { url })).body.split('\n').length, 3);
+  });
+
   it('refuses positions that were trimmed instead of passing over them', async (test) => {
     const server = await openTestServer(test);
     server.states.get('clicks')!.partitions[0].first = 5n;
@@ -143,7 +182,7 @@ describe('routes of operation', () => {
     const server = await openTestServer(test);
     await server.append([envelope()]);
     await server.send(null, { url: '/made/up' });
-    const { body } = await server.send(null, { url: '/metrics' });
+    const { body } = await server.send('admin', { url: '/metrics' });
     assert.match(
       body,
       /evident_http_requests_total\{method="POST",route="\/v1\/logs\/:log\/records",status="201"\} 1/,

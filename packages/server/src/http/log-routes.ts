@@ -1,7 +1,7 @@
 /** Logs, their records and their signed heads. */
 
 import { EvidentError } from '@evident/core/errors.ts';
-import { RESERVED_LOGS } from '@evident/core/record.ts';
+import { UNRECORDED_LOGS } from '@evident/core/record.ts';
 import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { MAY } from '../access/api-keys.ts';
@@ -100,7 +100,7 @@ const RECORDS_SCHEMA = {
   operationId: 'readRecords',
   summary: 'Records of a partition as leaf lines',
   description:
-    'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position. A page with records is recorded before it is sent, but for the logs heads and windows.',
+    'A key of one tenant sees the records of that tenant. An answer without lines may still move on: follow Evident-Next-Position. A page with records is recorded before it is sent, but for the log heads.',
   security: NEEDS_KEY,
   params: PartitionParams,
   querystring: RecordsQuery,
@@ -144,7 +144,7 @@ function showRecords(app: FastifyInstance, context: HttpContext): void {
         const { from, limit = limits.pageRecordsMax, why } = request.query;
         const page = await pageFrom(log, { partition, limit, tenant }, from, limits);
         ticket.shrink(page.bytes.length);
-        if (page.records > 0 && !RESERVED_LOGS.includes(log.name))
+        if (page.records > 0 && !UNRECORDED_LOGS.includes(log.name))
           await context.deps.query.recorder.record(
             readerOf(request, why),
             noteOfPage(log.name, partition, tenant, page),

@@ -174,6 +174,41 @@ describe('a token of the identity provider', () => {
   });
 });
 
+describe('a token that is no access token', () => {
+  /** The audience of an ID token is the client: as if somebody had listed that here, too. */
+  const audience = [AUDIENCE, 'billing'];
+  const auditor = { roles: ['auditor'], tenant: 'acme' };
+  const headerOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[0], 'base64url').toString());
+
+  it('such as the ID token of a user is refused, though issuer, key, audience and claims are right', async (test) => {
+    const { provider, server, look } = await open(test, { audience });
+    const access = await provider.issue(auditor);
+    assert.equal(headerOf(access).typ, 'at+jwt');
+    assert.deepEqual(await look(access), [200]);
+    const token = await provider.issueIdToken(auditor);
+    assert.notEqual(headerOf(token).typ, 'at+jwt');
+    const answer = await server.send(token, { url: '/v1/logs' });
+    assert.deepEqual([answer.statusCode, answer.json().code], [401, 'unauthenticated']);
+    assert.match(answer.json().detail, /at\+jwt/);
+    const denied = server.recorded.filter(({ action }) => action === 'access.denied');
+    assert.deepEqual(
+      denied.map(({ actor }) => actor.id),
+      ['oidc:usr_1'],
+    );
+  });
+
+  it('passes where the settings take tokens that do not say what they are: why they do not by default', async (test) => {
+    const loose = await open(test, { audience, tokenTypes: ['at+jwt', 'JWT'] });
+    assert.deepEqual(await loose.look(await loose.provider.issueIdToken(auditor)), [200]);
+    assert.deepEqual(await loose.look(await loose.provider.issue(auditor)), [200]);
+    // For the client alone, as it is issued, it is refused all the same.
+    const usual = await open(test, { tokenTypes: ['JWT'] });
+    const token = await usual.provider.issueIdToken(auditor);
+    assert.deepEqual(await usual.look(token), [401, 'unauthenticated']);
+    assert.deepEqual(await usual.look(await usual.provider.issue(auditor)), [401, 'unauthenticated']);
+  });
+});
+
 describe('an identity provider', () => {
   it('that is down leaves keys that are known good, and API keys; others are told to wait', async (test) => {
     const { provider, server, time, faults, look, claims } = await open(test);

@@ -1,9 +1,10 @@
-/** What needs no credential: whether the process lives and is ready, metrics, keys, errors, the document itself. */
+/** What an operator asks: metrics; and without a credential, whether the process lives and is ready, keys, errors, the document itself. */
 
 import { ERRORS, type ErrorCode, EvidentError } from '@evident/core/errors.ts';
 import type { FastifyInstance } from 'fastify';
 import Type from 'typebox';
 import type { HttpContext } from './context.ts';
+import { NEEDS_KEY_OR_METRICS_TOKEN } from './open-api.ts';
 import { STATUS_OF } from './problem.ts';
 import { answer, jsonAnswer, Position, problems } from './schemas.ts';
 
@@ -58,9 +59,16 @@ function showMetrics(app: FastifyInstance, { deps }: HttpContext): void {
   const schema = {
     operationId: 'readMetrics',
     summary: 'Metrics in the text format of Prometheus',
-    response: { ...problems('public'), 200: answer('Metrics', 'text/plain', Type.String()) },
+    security: NEEDS_KEY_OR_METRICS_TOKEN,
+    response: { ...problems('credential'), 200: answer('Metrics', 'text/plain', Type.String()) },
   };
-  app.get('/metrics', { ...PUBLIC, schema }, async (_request, reply) => {
+  app.get('/metrics', { schema, config: { access: 'scraper' } }, async (request, reply) => {
+    // They count all tenants together, and name outboxes.
+    if (request.principal !== null && request.principal.tenant !== null)
+      throw new EvidentError(
+        'forbidden',
+        'The key speaks for one tenant; this needs one that speaks for all, or the metrics token.',
+      );
     reply.header('content-type', deps.metrics.contentType);
     return deps.metrics.metrics();
   });

@@ -38,6 +38,13 @@ export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   'cursor-invalid': 400,
   'read-unrecorded': 503,
   'query-too-slow': 422,
+  'tenant-busy': 503,
+  'not-sealed': 409,
+  'not-anchored': 409,
+  'position-lost': 410,
+  'evidence-broken': 500,
+  'windows-missing': 409,
+  'view-behind': 503,
   'alert-rule-changed': 409,
   'replay-refused': 409,
   'view-changed': 409,
@@ -61,7 +68,11 @@ export const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   'postgres-version': 500,
   'key-mismatch': 500,
   'seal-break': 500,
+  'window-conflict': 500,
   'signer-refused': 500,
+  'witness-refused': 500,
+  'signer-unreachable': 503,
+  'inception-refused': 500,
 };
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -90,6 +101,7 @@ const SHOWN_FAULTS: ReadonlySet<ErrorCode> = new Set([
   'identity-unavailable',
   'request-timeout',
   'read-unrecorded',
+  'tenant-busy',
 ]);
 
 function cut(text: string, lengthMax: number): string {

@@ -59,6 +59,25 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
   ['GET /v1/events/count', () => ({ url: '/v1/events/count?by=actor' }), READERS],
   ['GET /v1/events/histogram', () => ({ url: '/v1/events/histogram?interval=day' }), READERS],
   ['GET /v1/events/:id', () => ({ url: `/v1/events/${randomUUID()}` }), READERS],
+  ['GET /v1/events/:id/proof', () => ({ url: `/v1/events/${randomUUID()}/proof` }), READERS],
+  [
+    'GET /v1/logs/:log/partitions/:partition/records/:position/proof',
+    () => ({ url: '/v1/logs/audit/partitions/0/records/7/proof' }),
+    READERS,
+  ],
+  [
+    'GET /v1/logs/:log/partitions/:partition/consistency',
+    () => ({ url: '/v1/logs/audit/partitions/0/consistency?from=1' }),
+    EVERYBODY,
+  ],
+  ['GET /tlog/:log/:partition/checkpoint', () => ({ url: '/tlog/audit/0/checkpoint' }), EVERYBODY],
+  ['GET /tlog/:log/:partition/tile/:level/:tile', () => ({ url: '/tlog/audit/0/tile/0/000' }), EVERYBODY],
+  [
+    'GET /tlog/:log/:partition/tile/entries/:tile',
+    () => ({ url: '/tlog/audit/0/tile/entries/000' }),
+    // They are of all tenants.
+    EXAMINERS.filter((who) => !who.includes(':')),
+  ],
   ['GET /v1/export', () => ({ url: '/v1/export?format=csv' }), READERS],
   ['GET /v1/saved-searches', () => ({ url: '/v1/saved-searches' }), READERS],
   ['GET /v1/saved-searches/:name', () => ({ url: '/v1/saved-searches/nights' }), READERS],
@@ -100,7 +119,13 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     ADMINS.filter((who) => !who.includes(':')),
   ],
   ['GET /v1/sources', () => ({ url: '/v1/sources' }), EXAMINERS.filter((who) => !who.includes(':'))],
+  ['GET /metrics', () => ({ url: '/metrics' }), EXAMINERS.filter((who) => !who.includes(':'))],
   ['GET /v1/logs/:log/tail', () => ({ url: '/v1/logs/audit/tail' }), READERS],
+  [
+    'POST /v1/keys/rotate',
+    () => ({ url: '/v1/keys/rotate', headers: JSON_TYPE, payload: '{"reason":"a test"}' }),
+    ADMINS.filter((who) => !who.includes(':')),
+  ],
   [
     'POST /v1/api-keys',
     () => ({ url: '/v1/api-keys', headers: JSON_TYPE, payload: '{"role":"writer","tenant":"acme"}' }),
@@ -136,15 +161,7 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
   ['DELETE /v1/webhooks/:id', () => ({ url: `/v1/webhooks/${randomUUID()}` }), ADMINS],
   ['DELETE /v1/api-keys/:id', () => ({ url: '/v1/api-keys/0000000000000000' }), ADMINS],
 ];
-const PUBLIC = [
-  '/healthz',
-  '/readyz',
-  '/metrics',
-  '/v1/keys',
-  '/v1/errors',
-  '/errors/internal',
-  '/openapi.json',
-];
+const PUBLIC = ['/healthz', '/readyz', '/v1/keys', '/v1/errors', '/errors/internal', '/openapi.json'];
 
 /** `inject` waits for the end of an answer, which a tail does not have: with a broken resume id it ends at once. */
 function ending(request: InjectOptions): InjectOptions {

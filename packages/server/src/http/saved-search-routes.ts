@@ -10,6 +10,7 @@ import { SAVED_SEARCHES_MAX, type SavedSearch } from '../query/ports.ts';
 import { dropSearch, listSearches, saveSearch } from '../query/saved-searches.ts';
 import type { HttpContext } from './context.ts';
 import { FilterSchema, findSearch, readerOf } from './event-filter.ts';
+import { TURN_PROBLEMS } from './event-search-routes.ts';
 import { takeJson } from './json-body.ts';
 import { NEEDS_KEY } from './open-api.ts';
 import { Instant, jsonAnswer, problems } from './schemas.ts';
@@ -54,7 +55,7 @@ function list(app: FastifyInstance, { deps }: HttpContext): void {
     security: NEEDS_KEY,
     querystring: Query,
     response: {
-      ...problems('credential', 'field-invalid', 'field-unknown', 'tenant-forbidden'),
+      ...problems('credential', ...TURN_PROBLEMS, 'field-invalid', 'field-unknown', 'tenant-forbidden'),
       200: jsonAnswer('All of them', ListSchema),
     },
   };
@@ -75,7 +76,14 @@ function read(app: FastifyInstance, context: HttpContext): void {
     params: NameParams,
     querystring: Query,
     response: {
-      ...problems('credential', 'field-invalid', 'field-unknown', 'tenant-forbidden', 'not-found'),
+      ...problems(
+        'credential',
+        ...TURN_PROBLEMS,
+        'field-invalid',
+        'field-unknown',
+        'tenant-forbidden',
+        'not-found',
+      ),
       200: jsonAnswer('The search', SearchSchema),
     },
   };
@@ -98,6 +106,7 @@ function keep(app: FastifyInstance, { deps }: HttpContext): void {
     response: {
       ...problems(
         'credential',
+        ...TURN_PROBLEMS,
         'field-invalid',
         'field-unknown',
         'json-invalid',
@@ -134,6 +143,7 @@ function drop(app: FastifyInstance, { deps }: HttpContext): void {
     response: {
       ...problems(
         'credential',
+        ...TURN_PROBLEMS,
         'field-invalid',
         'field-unknown',
         'tenant-forbidden',
@@ -149,7 +159,7 @@ function drop(app: FastifyInstance, { deps }: HttpContext): void {
     async (request, reply) => {
       const { name } = request.params;
       if (!(await dropSearch(deps.query, readerOf(request), name, request.query.tenant)))
-        throw new EvidentError('not-found', 'name: there is no saved search of this name', {
+        throw new EvidentError('not-found', `name: there is no saved search ${name.slice(0, 64)}`, {
           context: { field: 'name' },
         });
       return reply.code(204).send();

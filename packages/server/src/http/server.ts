@@ -3,8 +3,10 @@
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { MAY } from '../access/api-keys.ts';
 import { authorise } from '../access/authorise.ts';
 import { DeniedRecorder } from '../access/denied.ts';
+import { isMetricsToken } from '../access/metrics-token.ts';
 import { Admission } from './admission.ts';
 import { alertRoutes } from './alert-routes.ts';
 import { alertRuleRoutes } from './alert-rule-routes.ts';
@@ -27,17 +29,21 @@ import {
 } from './faults.ts';
 import { importRoutes } from './import-routes.ts';
 import { ingestRoutes, ResultsSchema } from './ingest-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { HTTP_LIMITS, PARAMETER_LENGTH_MAX, SMALL_BODY_BYTES_MAX } from './limits.ts';
 import { logRoutes } from './log-routes.ts';
 import { addHttpMetrics } from './metrics.ts';
 import { OPEN_API } from './open-api.ts';
 import { operateRoutes } from './operate-routes.ts';
 import { problemOf } from './problem.ts';
+import { proofRoutes } from './proof-routes.ts';
 import { RateGate } from './rate-gate.ts';
 import { savedSearchRoutes } from './saved-search-routes.ts';
 import { ProblemSchema } from './schemas.ts';
 import { sourceRoutes } from './source-routes.ts';
+import { statusRoutes } from './status-routes.ts';
 import { tailRoutes } from './tail-routes.ts';
+import { tlogRoutes } from './tlog-routes.ts';
 import { compileValidator } from './validation.ts';
 import { viewRoutes } from './view-routes.ts';
 import { webhookRoutes } from './webhook-routes.ts';
@@ -86,6 +92,8 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
     eventSearchRoutes,
     eventShowRoutes,
     exportRoutes,
+    proofRoutes,
+    tlogRoutes,
     savedSearchRoutes,
     alertRoutes,
     alertRuleRoutes,
@@ -93,8 +101,10 @@ export function buildServer(deps: HttpDeps): FastifyInstance {
     deadLetterRoutes,
     viewRoutes,
     sourceRoutes,
+    statusRoutes,
     tailRoutes,
     apiKeyRoutes,
+    keyRoutes,
     operateRoutes,
   ];
   for (const group of groups) {
@@ -171,14 +181,21 @@ async function identify(
 ): Promise<void> {
   reply.header('x-request-id', request.id);
   const { access } = request.routeOptions.config;
-  if (request.is404 || access === 'public' || access === undefined) {
+  const { apiKeys, metricsAccess } = context.deps;
+  const isOpen = access === 'public' || (access === 'scraper' && metricsAccess === 'open');
+  if (request.is404 || access === undefined || isOpen) {
     await gate.passPublic(request, reply);
     return;
   }
   reply.header('cache-control', 'no-store');
   if (context.stopping.aborted) throw shuttingDown();
   if (!(await gate.passAddress(request, reply))) return;
-  const found = await authorise(context.deps.apiKeys, request.headers.authorization, access);
+  const { authorization } = request.headers;
+  if (access === 'scraper' && isMetricsToken(metricsAccess, authorization)) {
+    await gate.passCredential(request, reply);
+    return;
+  }
+  const found = await authorise(apiKeys, authorization, access === 'scraper' ? MAY.observe : access);
   if (found.kind === 'granted') {
     request.principal = found.principal;
     await gate.passCredential(request, reply);

@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { parseDecimal } from '@evident/core/checkpoint.ts';
 import { EvidentError } from '@evident/core/errors.ts';
 import { leafOf } from '@evident/core/leaf.ts';
-import { type LogRecord, RESERVED_LOGS } from '@evident/core/record.ts';
+import { type LogRecord, UNRECORDED_LOGS } from '@evident/core/record.ts';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { MAY } from '../access/api-keys.ts';
@@ -29,7 +29,7 @@ const SCHEMA = {
   operationId: 'tailLog',
   summary: 'Records as they are appended, as server-sent events',
   description:
-    'The data of an event is a leaf line; its id is a position for each partition, separated by commas: what comes next. Sent back as Last-Event-ID the stream goes on there; without one it begins now. A key of one tenant sees the records of that tenant. With filter members only the records that a search for them would find. Begin, every 10,000 records and end are recorded, but for the logs heads and windows.',
+    'The data of an event is a leaf line; its id is a position for each partition, separated by commas: what comes next. Sent back as Last-Event-ID the stream goes on there; without one it begins now. A key of one tenant sees the records of that tenant. With filter members only the records that a search for them would find. Begin, every 10,000 records and end are recorded, but for the log heads.',
   security: NEEDS_KEY,
   params: LogParams,
   querystring: TailQuery,
@@ -102,7 +102,7 @@ async function recordTail(
   reader: Reader,
   { log, tenant, filter }: { log: Log; tenant: string | null; filter: EventFilter },
 ): Promise<TailRead> {
-  if (RESERVED_LOGS.includes(log.name)) return { advance: async () => undefined, fail: () => undefined };
+  if (UNRECORDED_LOGS.includes(log.name)) return { advance: async () => undefined, fail: () => undefined };
   const stream = await openReadStream(deps.query.recorder, reader, {
     action: 'audit.tail',
     resource: { type: 'log', id: log.name },

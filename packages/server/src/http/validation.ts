@@ -21,9 +21,20 @@ export function compileValidator({
   const compiled = Compile(declared);
   return (data) => {
     if (data instanceof Uint8Array || data instanceof Readable) return { value: data };
-    const value = httpPart === 'body' ? data : Value.Convert(declared, Value.Clone(data));
+    const value = httpPart === 'body' ? data : Value.Convert(declared, copyOf(data));
     return compiled.Check(value) ? { value } : { error: firstError(compiled.Errors(value)) };
   };
+}
+
+/**
+ * The members of a request's part, every one: the schema library's own copy leaves out those that are called like what
+ * objects inherit (`constructor`, `__proto__`), which then were never refused as unknown. Without a prototype, so that
+ * nothing that was not sent can be read.
+ */
+function copyOf(data: unknown): unknown {
+  return typeof data === 'object' && data !== null && !Array.isArray(data)
+    ? Object.assign(Object.create(null), data)
+    : data;
 }
 
 interface SchemaError {

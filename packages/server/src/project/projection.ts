@@ -23,6 +23,11 @@ export interface Projection {
   map(record: LogRecord, body: Uint8Array): EventRow | null;
 }
 
+/** Whether a definition is one of those that a generation names: `a then b` says that rows by `b` began later. */
+export function isAmong(definitions: string, definition: string): boolean {
+  return definitions.split(' then ').includes(definition);
+}
+
 export const HOT_VIEW = 'hot';
 
 /** The view that search reads: one row a record. It says how many records it lacks, so it may pass over them. */

@@ -114,6 +114,36 @@ describe('Projector', () => {
     await after.projector.stop();
   });
 
+  it('says so again when an older copy of the database is put back that does not know it', async () => {
+    const world = new ProjectWorld();
+    const before = start(world);
+    await until('it has begun', () => world.views.size === 1);
+    await before.projector.stop();
+    const after = start(world, {}, 'test/2');
+    await until('it says so', () => after.definitions.length === 1);
+    await world.log.append([item(1, 'a')]);
+    await until('the record is in the view', () => rows(world) === 1);
+    world.view.definition = 'test/1';
+    world.view.rows.clear();
+    world.view.identities.clear();
+    for (const [tree] of world.view.checkpoints) world.view.checkpoints.set(tree, { next: 0n, attempts: 0 });
+    await world.log.append([item(2, 'b', { key: item(1, '').key })]);
+    await until('the records are in the view', () => rows(world) === 2);
+    assert.equal(world.view.definition, 'test/1 then test/2');
+    await after.projector.stop();
+  });
+
+  it('says so once, however many servers of either definition take turns', async () => {
+    const world = new ProjectWorld();
+    const two = [start(world), start(world, {}, 'test/2')];
+    for (let n = 0; n < 20; n++) {
+      await world.log.append([item(n, `v${n}`)]);
+      await until('the record is in the view', () => rows(world) === n + 1);
+    }
+    for (const { projector } of two) await projector.stop();
+    assert.ok(world.view.definition.length <= 'test/1 then test/2 then test/1'.length, world.view.definition);
+  });
+
   it('turns to the generation that is shown when its own is retired', async () => {
     const world = new ProjectWorld();
     const { projector } = start(world);

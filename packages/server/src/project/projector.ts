@@ -2,7 +2,7 @@
 
 import { BreakerTripped } from './breaker.ts';
 import type { ViewRef } from './ports.ts';
-import type { Projection } from './projection.ts';
+import { isAmong, type Projection } from './projection.ts';
 import { type ReaderDeps, type Round, ViewReader } from './reader.ts';
 
 export interface ProjectorDeps extends ReaderDeps {
@@ -82,17 +82,25 @@ export class Projector {
 
   async #ready(): Promise<ViewReader> {
     if (this.#hasBegun && this.#reader !== undefined) return this.#reader;
+    const reader = await this.#readerOfNow();
+    await reader.begin();
+    this.#hasBegun = true;
+    return reader;
+  }
+
+  /** Looked up each time: another generation may be shown by now, and an older copy of the database may know no view. */
+  async #readerOfNow(): Promise<ViewReader> {
     const { store } = this.#deps;
     const { name, definition } = this.#projection;
-    // Opened each time: another generation may be shown by now, and an older copy of the database may know no view.
-    const ref = this.#wanted ?? (await store.open(name, definition)).ref;
-    if (this.#reader?.ref.generation !== ref.generation) {
-      const definitions = await store.continueWith(ref, definition);
+    const opened =
+      this.#wanted === null ? await store.open(name, definition) : { ref: this.#wanted, definition };
+    const known = this.#reader?.ref.generation === opened.ref.generation ? this.#reader : undefined;
+    // An older copy may be from before this definition began, and its rows would pass for those of another one.
+    if (known === undefined || !isAmong(opened.definition, definition)) {
+      const definitions = await store.continueWith(opened.ref, definition);
       if (definitions !== null) this.#deps.onDefinition(definitions);
-      this.#reader = new ViewReader(this.#deps, this.#projection, ref);
     }
-    await this.#reader.begin();
-    this.#hasBegun = true;
+    this.#reader = known ?? new ViewReader(this.#deps, this.#projection, opened.ref);
     return this.#reader;
   }
 

@@ -251,6 +251,47 @@ describe('a record that ends the process', () => {
     assert.equal(letters(world).length, 0);
   });
 
+  it('is not suspected because answers were lost: what was noted is not noted again', async () => {
+    let dies = 3;
+    let lost = 4;
+    const world = new ProjectWorld({
+      partitions: 1,
+      bounds: { recordsMax: 50, stepRecords: 8 },
+      hooks: {
+        after: (operation) => {
+          if (operation === 'view.noteSuspect' && lost-- > 0)
+            throw new EvidentError('log-unavailable', 'the connection broke');
+        },
+      },
+      touch: () => {
+        if (dies-- > 0) throw new Death();
+        dies = 0;
+      },
+    });
+    await world.log.append(Array.from({ length: 100 }, (_, n) => item(n, `v${n}`)));
+    for (let deaths = 0; deaths < 2; deaths++) await assert.rejects(world.readAll(), Death);
+    const third = await world.reader();
+    const isDead = async (): Promise<boolean> => {
+      try {
+        await third.round();
+      } catch (error) {
+        if (error instanceof Death) return true;
+        await third.begin();
+      }
+      return false;
+    };
+    for (let turn = 0; !(await isDead()); turn++) assert.ok(turn < READS_MAX);
+    assert.ok(lost < 4, 'an answer was lost');
+    lost = 0;
+    assert.deepEqual(
+      [...world.view.suspects.values()].map(({ position, attempts }) => [position, attempts]),
+      [[0n, 1]],
+    );
+    await world.readAll();
+    assert.equal(world.view.rows.size, 100);
+    assert.equal(letters(world).length, 0);
+  });
+
   it('noted from outside, as a worker that stalls is, needs no other deaths', async () => {
     const world = new ProjectWorld({
       partitions: 1,

@@ -10,7 +10,16 @@
 
 import { Breaker } from './breaker.ts';
 import { type Part, POISON_ATTEMPTS, type Tally } from './fill-output.ts';
-import type { BodyReader, Checkpoint, RecordSource, Suspect, TreeHead, ViewRef, ViewStore } from './ports.ts';
+import type {
+  BodyReader,
+  Checkpoint,
+  RecordSource,
+  Suspect,
+  TreeHead,
+  TreePlace,
+  ViewRef,
+  ViewStore,
+} from './ports.ts';
 import { type BatchDeps, projectBatch, type Stored } from './project-batch.ts';
 import type { Projection } from './projection.ts';
 
@@ -84,6 +93,8 @@ export class ViewReader {
   #suspects = new Map<string, Suspect>();
   /** Suspects noted by this reader: noted once, however often storing them is tried. */
   readonly #noted = new Set<string>();
+  /** Those of which it was tried, whatever was answered. */
+  readonly #unsure = new Set<string>();
   readonly #counted = new Set<number>();
   #waiting = new Set<number>();
   #isNoted = false;
@@ -274,18 +285,32 @@ export class ViewReader {
     const place = placeOf(part.tree, position);
     const known = this.#suspects.get(place);
     if ((known?.attempts ?? 0) < POISON_ATTEMPTS && !this.#noted.has(place)) {
-      const error = known?.error ?? 'the process ended while it worked on this record';
-      await this.#deps.store.noteSuspect(this.ref, { tree: part.tree, position }, error);
+      await this.#note({ tree: part.tree, position }, known);
       this.#noted.add(place);
     }
     this.#isNoted = true;
     try {
       const kind = await this.#store([part], ATTEMPTS.single);
       this.#noted.delete(place);
+      this.#unsure.delete(place);
       return kind;
     } finally {
       this.#isNoted = false;
     }
+  }
+
+  /** A note whose answer was lost may be stored: another one would count deaths that nobody died. */
+  async #note({ tree, position }: TreePlace, known: Suspect | undefined): Promise<void> {
+    const { store } = this.#deps;
+    const place = placeOf(tree, position);
+    if (this.#unsure.has(place)) {
+      const suspects = await store.suspects(this.ref);
+      const stored = suspects.find((suspect) => suspect.tree === tree && suspect.position === position);
+      if ((stored?.attempts ?? 0) > (known?.attempts ?? 0)) return;
+    }
+    this.#unsure.add(place);
+    const error = known?.error ?? 'the process ended while it worked on this record';
+    await store.noteSuspect(this.ref, { tree, position }, error);
   }
 
   /** What waits for dead letters to be resolved: for projections that do not pass over them. */

@@ -6,6 +6,7 @@
  */
 
 import type { EventRow } from '@evident/core/mapping/row.ts';
+import type { LogRecord } from '@evident/core/record.ts';
 import type { DeadLetterClass } from './ports.ts';
 
 /** Where a record stands. */
@@ -24,6 +25,23 @@ export interface ViewRow extends ViewPlace, Omit<EventRow, 'eventTime'> {
   readonly type: string;
   readonly eventTime: bigint;
   readonly timed: boolean;
+}
+
+/** The row that a view shows of a record: what its mapper made of it, in its place. */
+export function viewRowOf(record: LogRecord, row: EventRow): ViewRow {
+  const { log, partition, position, appendedAt, id, tenant, type } = record;
+  return {
+    ...row,
+    log,
+    partition,
+    position,
+    appendedAt,
+    id,
+    tenant,
+    type,
+    eventTime: row.eventTime ?? appendedAt,
+    timed: row.eventTime !== null,
+  };
 }
 
 export type Resolution = 'replayed' | 'discarded' | 'manual';

@@ -1,9 +1,10 @@
 /**
  * Rows as CSV (RFC 4180: CRLF, quotes doubled, a header line; UTF-8).
  *
- * A spreadsheet takes a cell that begins with = + - @, a tab or a carriage return for a formula, and events hold what
+ * A spreadsheet takes a cell that begins with = + - @, a tab, CR or LF for a formula, and events hold what
  * attackers typed. Such a text gets an apostrophe in front, and so does one that begins with an apostrophe: taking one
- * apostrophe off gives every text back. Numbers, times and ids that Evident writes itself are left alone.
+ * apostrophe off gives every text back. Numbers, times and ids that Evident writes itself are left alone. Nothing is done
+ * about a spreadsheet that splits at semicolons: to it, what follows one begins a cell, within quotes as well.
  */
 
 import { instantText } from '@evident/core/shapes/instant.ts';

@@ -22,7 +22,7 @@ async function textOf({ deps }: QueryScene, format: ExportFormat, filter: EventF
 
 it('exports rows as CSV that gives every text back, and that no spreadsheet computes', async () => {
   const scene = openQueryScene();
-  const texts = ['=1+1', '+1', '-1', '@x', '\tx', "'=x", 'a,"b"\r\nc', 'é', ' x', '＝1'];
+  const texts = ['=1+1', '+1', '-1', '@x', '\tx', "'=x", 'a,"b"\r\nc', 'é', ' x', '＝1', '\nx', 'x;=1+1'];
   await putEvents(
     scene,
     texts.map((text, n) => ({ n, row: { eventTime: TIME + BigInt(n), actorId: text, action: 'doc.read' } })),
@@ -33,7 +33,7 @@ it('exports rows as CSV that gives every text back, and that no spreadsheet comp
   assert.equal(rows.length, texts.length);
   for (const [at, row] of rows.reverse().entries()) {
     assert.equal(row.actor_id.replace(/^'/, ''), texts[at]);
-    assert.doesNotMatch(row.actor_id, /^[=+\-@\t\r＝]/);
+    assert.doesNotMatch(row.actor_id, /^[=+\-@\t\r\n＝]/);
     assert.equal(row.id, eventId(at));
     assert.match(row.drift_us, /^-?\d+$/, 'numbers stay numbers');
   }

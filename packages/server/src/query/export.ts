@@ -7,7 +7,6 @@ import { leafOf } from '@evident/core/leaf.ts';
 import type { EventRow } from '@evident/core/mapping/row.ts';
 import type { LogRecord } from '@evident/core/record.ts';
 import { cloudEventLine } from '@evident/core/shapes/cloudevents.ts';
-import { instantText } from '@evident/core/shapes/instant.ts';
 import { toOcsf } from '@evident/core/shapes/ocsf.ts';
 import { CSV_HEADER, csvLine } from './csv.ts';
 import type { EventFilter } from './filter.ts';
@@ -15,6 +14,7 @@ import type { EventHit, EventPlace, QueryDeps, Reader } from './ports.ts';
 import { noteFilter, openReadStream, VIEW_RESOURCE } from './record-read.ts';
 import { checkTextSpan, completenessOf, tenantOfRead } from './scope.ts';
 import { findPage, withCorrections } from './search.ts';
+import { columnsJson } from './shown-event.ts';
 
 export type ExportFormat = 'csv' | 'ndjson' | 'ocsf' | 'cloudevents';
 export const EXPORT_FORMATS: readonly ExportFormat[] = ['csv', 'ndjson', 'ocsf', 'cloudevents'];
@@ -137,17 +137,7 @@ async function* piecesOf(lines: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
 /** The row as `ndjson` shows it: names of the CSV, times as text, numbers that don't fit as text. */
 function rowOf(hit: EventHit): Record<string, unknown> {
   return {
-    event_time: instantText(hit.eventTime),
-    timed: hit.timed,
-    drift_us: hit.driftUs?.toString() ?? null,
-    actor_id: hit.actorId,
-    actor_type: hit.actorType,
-    action: hit.action,
-    resource_type: hit.resourceType,
-    resource_id: hit.resourceId,
-    result: hit.result,
-    correlation_id: hit.correlationId,
-    ip: hit.ip,
+    ...columnsJson(hit),
     mapper: hit.mapper,
     corrects: hit.corrects,
     corrected_by: hit.correctedBy,

@@ -136,7 +136,7 @@ export type SoughtEvent =
  * the filter says. Implemented in `stores/postgres` and `stores/memory`; `contract/event-view-contract.ts` holds both
  * to the same.
  *
- * @throws query-too-slow, log-unavailable
+ * @throws query-too-slow, tenant-busy, overloaded, log-unavailable
  */
 export interface EventView {
   /**
@@ -188,6 +188,11 @@ export interface EventView {
     spellings: readonly string[],
     bytesMax: number,
   ): Promise<readonly TextMatch[]>;
+  /**
+   * Tenants that have events, by code unit: who goes through everything of all is faster one tenant at a time.
+   * @throws field-invalid when there are over a thousand
+   */
+  tenants(): Promise<readonly string[]>;
   /** @param log only partitions of this log; null: of every log that the view reads */
   complete(tenant: string | null, log: string | null): Promise<Completeness>;
 }

@@ -3,8 +3,8 @@
 import { EvidentError } from '@evident/core/errors.ts';
 import { type OwnEventDeps, ownEventRecord } from '../audit/own-event.ts';
 import type { Log } from '../log/log.ts';
-import { describeFilter } from './check-filter.ts';
 import type { EventFilter } from './filter.ts';
+import { namesOfFilter } from './filter-names.ts';
 import type { Reader, ReadNote, ReadRecorder } from './ports.ts';
 
 /** Most events of a stream between two records about it. */
@@ -16,9 +16,13 @@ const ERROR_LENGTH_MAX = 500;
 /** What every note of a read of the view holds. */
 export const VIEW_RESOURCE = { type: 'view', id: 'hot' } as const;
 
-/** The filter as a note holds it: `text` among it, because what was sought is what an auditor asks. */
+/**
+ * The filter as a note holds it, by the names that a search takes: it can be asked again as it stands. `text` is among
+ * it, because what was sought is what an auditor asks. Notes of versions before 2026-11-21 have the names of the code
+ * (`actionPrefix`); nothing of ours reads them.
+ */
 export function noteFilter(filter: EventFilter): Readonly<Record<string, string>> {
-  return describeFilter(filter);
+  return namesOfFilter(filter);
 }
 
 /**

@@ -4,6 +4,7 @@ import { EvidentError } from '@evident/core/errors.ts';
 import { checkFilter, describeFilter } from './check-filter.ts';
 import type { EventFilter } from './filter.ts';
 import { type QueryDeps, type Reader, SAVED_SEARCHES_MAX, type SavedSearch } from './ports.ts';
+import { noteFilter } from './record-read.ts';
 import { tenantOfRead } from './scope.ts';
 
 const NAME = /^[\p{L}\p{N}](?:[\p{L}\p{N} ._-]{0,62}[\p{L}\p{N}._-])?$/u;
@@ -32,7 +33,7 @@ export async function saveSearch(
   const tenant = tenantOfRead(reader, named);
   tenantOfRead(reader, filter.tenant);
   const described = describeFilter(filter);
-  await note(deps, reader, 'saved_search.save', tenant, name, { filter: described });
+  await note(deps, reader, 'saved_search.save', tenant, name, { filter: noteFilter(filter) });
   const search = { name, filter: JSON.stringify(described), madeBy: reader.actor.id };
   if ((await deps.savedSearches.save(tenant, search)) === 'saved') return;
   throw new EvidentError(

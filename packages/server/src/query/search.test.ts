@@ -6,6 +6,7 @@ import { eventId, filters, mixedEvents, putEvents, TIME, textBody } from '../../
 import { countEvents, histogram } from './count.ts';
 import { readCursor, writeCursor } from './cursor.ts';
 import type { EventFilter } from './filter.ts';
+import { filterOfNames } from './filter-names.ts';
 import type { EventHit, EventView, SearchPage } from './ports.ts';
 import { openQueryScene, type QueryScene, reader } from './query-fixture.ts';
 import { SCAN_BYTES_MAX, SCAN_RECORDS_MAX, search } from './search.ts';
@@ -70,11 +71,21 @@ it('joins pages by their cursors, and records each page before it is answered', 
     resource: { type: 'view', id: 'hot' },
     result: 'success',
     reason: 'ticket 7',
-    details: { question: 'search', filter, events: 5, limit: 5 },
+    details: { question: 'search', filter: { action_prefix: 'doc' }, events: 5, limit: 5 },
     context: { request_id: 'r1' },
     criticality: 'critical',
   });
   assert.notEqual((notes[1].details as { after: unknown }).after, undefined);
+});
+
+it('records the filter by the names that a search takes', async () => {
+  const scene = openQueryScene();
+  const filter = { actionPrefix: 'document.', actorType: 'user', from: 1_795_000_000_000_000n };
+  await search(scene.deps, acme, filter, { limit: 5 });
+  const [{ details }] = await scene.notes();
+  const noted = (details as { filter: Record<string, string> }).filter;
+  assert.deepEqual(Object.keys(noted), ['actor_type', 'action_prefix', 'from']);
+  assert.deepEqual(filterOfNames(noted), filter);
 });
 
 it('records under the tenant of the reader, of the filter, or of nobody', async () => {

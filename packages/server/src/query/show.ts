@@ -46,7 +46,8 @@ function tenantToTell(shown: ShownEvent | null): string | null {
   return shown === null ? null : shown.record.tenant;
 }
 
-function checkSought(what: SoughtEvent): SoughtEvent {
+/** A question for one event that is well formed. @throws field-invalid */
+export function checkSought(what: SoughtEvent): SoughtEvent {
   if ('id' in what) return { id: checkId(what.id) };
   const log = checkLogName(what.log);
   if (!Number.isInteger(what.partition) || what.partition < 0 || what.partition > 1_023)

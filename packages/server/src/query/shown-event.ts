@@ -81,16 +81,9 @@ export interface ShownJson {
   readonly corrections: readonly EventJson[];
 }
 
-export function eventJson(hit: EventHit): EventJson {
+/** Who did what, when and from where: the members that every answer has of an event, in one order. */
+export function columnsJson(hit: EventHit) {
   return {
-    id: hit.id,
-    tenant: hit.tenant,
-    log: hit.log,
-    partition: hit.partition,
-    position: hit.position.toString(),
-    appended_at: instantText(hit.appendedAt),
-    type: hit.type,
-    mapper: hit.mapper,
     event_time: instantText(hit.eventTime),
     timed: hit.timed,
     drift_us: hit.driftUs?.toString() ?? null,
@@ -102,6 +95,20 @@ export function eventJson(hit: EventHit): EventJson {
     result: hit.result,
     correlation_id: hit.correlationId,
     ip: hit.ip,
+  };
+}
+
+export function eventJson(hit: EventHit): EventJson {
+  return {
+    id: hit.id,
+    tenant: hit.tenant,
+    log: hit.log,
+    partition: hit.partition,
+    position: hit.position.toString(),
+    appended_at: instantText(hit.appendedAt),
+    type: hit.type,
+    mapper: hit.mapper,
+    ...columnsJson(hit),
     corrects: hit.corrects,
     corrected_by: hit.correctedBy,
   };

@@ -81,8 +81,11 @@ export interface HeadStore {
   store(log: string, moves: readonly HeadMove[]): Promise<ReadonlySet<number>>;
   /** Stops a partition: nothing is appended or sealed until an operator recovers it. */
   stop(log: string, partition: number, reason: string): Promise<void>;
-  /** Heads that the log `heads` lists are kept for good. */
-  markListed(log: string, heads: readonly { partition: number; size: bigint }[]): Promise<void>;
+  /** Heads that the log `heads` lists are kept for good; `position` is where it does so first. */
+  markListed(
+    log: string,
+    heads: readonly { partition: number; size: bigint; position: bigint }[],
+  ): Promise<void>;
 }
 
 export type Signature =
@@ -98,14 +101,70 @@ export interface SignedHead {
 export interface SignRequest extends TreeHead {
   /** The last signed head, which the sealer has held against the log; null when none was. */
   readonly after: SignedHead | null;
+  /** That the tree of this head begins with all leaves of `after` (RFC 9162 §2.1.4); empty after null, size 0 or the same size. */
+  readonly proof: readonly Uint8Array[];
 }
 
 /**
  * Signs heads, and remembers durably, before a signature leaves it, the last one of each origin. It refuses a
- * smaller size, another root at the same size, and any head that does not follow the one it remembers: a sealer
- * that never saw that head has not compared it with the log. A database that was put back can't fork it silently.
+ * smaller size, another root at the same size, and any head that is not proven to follow the one it remembers
+ * (`signer/rule.ts`). Neither a database that was put back nor whoever took it can fork the log.
+ * @throws signer-unreachable when it lies elsewhere and does not answer: whether it has signed is not known then
  */
 export interface HeadSigner {
   last(origin: string): Promise<SignedHead | null>;
   sign(heads: readonly SignRequest[]): Promise<Signature[]>;
+}
+
+/** A rotation of the signing key, as its signer holds it. */
+export interface SignerRotation {
+  /** Signed by both keys: the body of the record `key.rotation`. */
+  readonly note: Uint8Array;
+  /** Null while the old key is in use: heads/0 has not been shown to include the record. */
+  readonly closed: {
+    /** Of the record in heads/0. */
+    readonly position: bigint;
+    /** The last head of heads/0 that the old key has signed: a note. */
+    readonly head: Uint8Array;
+  } | null;
+}
+
+export type RotationAnswer =
+  | { readonly ok: true; readonly rotation: SignerRotation }
+  | { readonly ok: false; readonly reason: string };
+
+/** That a record `key.rotation` stands in the tree of the log heads at the head that the signer remembers. */
+export interface RotationProof {
+  /** Of the rotation, from 1. */
+  readonly number: number;
+  readonly origin: string;
+  readonly leaf: Uint8Array;
+  readonly position: bigint;
+  /** RFC 9162 §2.1.3, at the size that the signer remembers. */
+  readonly proof: readonly Uint8Array[];
+}
+
+/** Replaces the signing key. Each call is durable when it resolves, and asked again gives the same. @throws signer-unreachable */
+export interface KeyRotator {
+  /** @param number from 1 on; null: there is none yet */
+  rotation(number: number): Promise<SignerRotation | null>;
+  /** Makes the next key, and signs the note with both; refused unless `number` is the next rotation, or the one that is open. */
+  rotate(number: number): Promise<RotationAnswer>;
+  /** The old key has signed for the last time, and is destroyed. Refused unless the proof holds at the head that is remembered now. */
+  closeRotation(proof: RotationProof): Promise<RotationAnswer>;
+}
+
+/** A rotation that is over, as it is kept beside the log: every reader takes the keys from these. */
+export interface StoredRotation {
+  readonly note: Uint8Array;
+  readonly position: bigint;
+  /** The last head of heads/0 that the old key has signed: a note. */
+  readonly head: Uint8Array;
+}
+
+export interface RotationStore {
+  /** How many there are. */
+  count(): Promise<number>;
+  /** @param number one more than `count`; the same again is no fault. Durable when this resolves */
+  put(number: number, rotation: StoredRotation): Promise<void>;
 }

@@ -11,15 +11,18 @@
 import { encodeUtf8, equalBytes, toBase64 } from '@evident/core/bytes.ts';
 import { chainStart } from '@evident/core/chain.ts';
 import { EvidentError } from '@evident/core/errors.ts';
+import type { HashReader } from '@evident/core/merkle/proof.ts';
 import { CompactRange, emptyRoot, HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { epochOrigin, treeOrigin } from '@evident/core/origin.ts';
 import type { Log } from '../log/log.ts';
 import { type HeadSigner, type HeadStore, type StoredHead, type TileStore, tileLog } from './ports.ts';
-import { growTree, type TreeState } from './tree-state.ts';
+import { growTree, proveGrowth, readTree, type TreeState } from './tree-state.ts';
 
 const RUN = 32_768;
 /** Most records that recovery moves: they were appended between a restore and its discovery. */
 const MISPLACED_MAX = 100_000;
+/** Trees that a partition may begin beyond the stored one. */
+const EPOCHS_MAX = 1_000;
 
 export interface LostRange {
   readonly from: bigint;
@@ -79,8 +82,11 @@ export async function recoverPartition(
   const origin = epochOrigin(deps.name, log.name, partition, stored.epoch);
   const last = await deps.signer.last(origin);
   const signed = last !== null && last.size >= stored.size ? last : { size: stored.size, root: stored.root };
-  const tree = await rebuild(deps, log.name, partition, stored.epoch, origin, signed);
-  const end = counter.next > signed.size ? counter.next : signed.size;
+  const later = await laterTree(deps, log.name, partition, stored.epoch);
+  // A tree that began after this one, and that the database has forgotten, ended this one.
+  const tree =
+    later.size > 0n ? null : await rebuild(deps, log.name, partition, stored.epoch, origin, signed);
+  const end = largest(counter.next, signed.size, later.size);
   const found = await findMisplaced(deps, log.name, partition, stored, signed.size, end, tree !== null);
   const recovery = await plan(deps, {
     log: log.name,
@@ -88,6 +94,7 @@ export async function recoverPartition(
     stored,
     signed,
     tree,
+    nextEpoch: later.nextEpoch,
     end,
     found,
     reason,
@@ -95,6 +102,27 @@ export async function recoverPartition(
   });
   await deps.commit(log.name, partition, recovery);
   return recovery;
+}
+
+/** What the signer remembers of trees that began after one: the size of the newest, and the first epoch that is free. */
+async function laterTree(
+  deps: RecoverDeps,
+  log: string,
+  partition: number,
+  epoch: number,
+): Promise<{ size: bigint; nextEpoch: number }> {
+  let size = 0n;
+  for (let next = epoch + 1; next <= epoch + EPOCHS_MAX; next++) {
+    const last = await deps.signer.last(epochOrigin(deps.name, log, partition, next));
+    // One that is remembered empty is the beginning of a recovery that never ended.
+    if (last === null || last.size === 0n) return { size, nextEpoch: next };
+    size = last.size;
+  }
+  throw new EvidentError('seal-break', `${log}/${partition} has begun anew more than ${EPOCHS_MAX} times`);
+}
+
+function largest(...values: readonly bigint[]): bigint {
+  return values.reduce((most, value) => (value > most ? value : most));
 }
 
 /** The tree at the last signed head, from the tiles or else from the log; null when neither gives its root. */
@@ -240,6 +268,7 @@ interface PlanInput {
   readonly stored: StoredHead;
   readonly signed: { size: bigint; root: Uint8Array };
   readonly tree: TreeState | null;
+  readonly nextEpoch: number;
   readonly end: bigint;
   readonly found: Found;
   readonly reason: string;
@@ -247,8 +276,8 @@ interface PlanInput {
 }
 
 async function plan(deps: RecoverDeps, input: PlanInput): Promise<Recovery> {
-  const { log, partition, stored, signed, tree, end, found, reason, why } = input;
-  const epoch = tree === null ? stored.epoch + 1 : stored.epoch;
+  const { log, partition, stored, signed, tree, nextEpoch, end, found, reason, why } = input;
+  const epoch = tree === null ? nextEpoch : stored.epoch;
   const origin = epochOrigin(deps.name, log, partition, epoch);
   const head = tree === null ? emptyState(log, partition, epoch, origin).head : tree.head;
   const id = deps.newId();
@@ -269,11 +298,25 @@ async function plan(deps: RecoverDeps, input: PlanInput): Promise<Recovery> {
   );
   let note: Uint8Array | null = null;
   if (tree !== null && head.size > 0n) {
-    const [signature] = await deps.signer.sign([
-      { origin, size: head.size, root: head.root, after: await deps.signer.last(origin) },
-    ]);
-    if (!signature.ok) throw new EvidentError('signer-refused', signature.reason);
-    note = signature.note;
+    // The signer may remember less than is stored, after its memory was put back: it is shown that this grew from it.
+    note = await sign(deps, origin, head, readTree(deps.tiles, log, partition, head));
+  } else if (tree === null) {
+    // The signer takes a tree of another origin from its beginning on only. Crash window: it remembers the empty
+    // head, and the next recovery shows it the same one.
+    await sign(deps, origin, head, async () => []);
   }
   return { id, epoch, head, note, position: end, body, misplaced: found.misplaced, lost: found.lost };
+}
+
+async function sign(
+  deps: RecoverDeps,
+  origin: string,
+  { size, root }: StoredHead,
+  nodes: HashReader,
+): Promise<Uint8Array> {
+  const after = await deps.signer.last(origin);
+  const proof = after !== null && after.size > size ? [] : await proveGrowth(after, size, nodes);
+  const [signature] = await deps.signer.sign([{ origin, size, root, after, proof }]);
+  if (!signature.ok) throw new EvidentError('signer-refused', signature.reason);
+  return signature.note;
 }

@@ -13,7 +13,7 @@ import {
   type MemorySignerState,
   MemoryTileStore,
 } from '../stores/memory/seal-stores.ts';
-import { openSealer, type SealDeps, sealRound } from './seal.ts';
+import { checkStored, openSealer, type SealDeps, sealRound } from './seal.ts';
 
 const NOW = 1_800_000_000_000_000n;
 
@@ -108,4 +108,44 @@ it('names a break when the last sealed record has become another one', async () 
   const round = await sealRound(bench.deps, sealer);
   assert.deepEqual(round.sealed, []);
   assert.match(round.breaks[0].reason, /holds another record than the one that was sealed/);
+});
+
+it('names a break when the stored head of a tree without news went back', async () => {
+  const bench = makeBench();
+  await bench.log.append([record('a'), record('b')]);
+  const { sealer } = await openSealer(bench.deps, bench.log);
+  await sealRound(bench.deps, sealer);
+  const older = new Map(bench.heads.stored);
+  await bench.log.append([record('c')]);
+  await sealRound(bench.deps, sealer);
+  assert.deepEqual(await checkStored(bench.deps, sealer), []);
+  // An older copy that holds all records, and lacks the head that was stored last.
+  for (const [name, head] of older) bench.heads.stored.set(name, head);
+  assert.deepEqual(await sealRound(bench.deps, sealer), { sealed: [], leaves: 0, breaks: [], more: false });
+  const [found, ...others] = await checkStored(bench.deps, sealer);
+  assert.deepEqual(others, []);
+  assert.match(found.reason, /went back from size 3 to 2/);
+  assert.equal(bench.state.partitions[0].stopped, found.reason);
+  assert.deepEqual(await checkStored(bench.deps, sealer), []);
+});
+
+it('names a break when records, tree and stored head were all rewritten, and the signer signs none of it', async () => {
+  const bench = makeBench();
+  await bench.log.append([record('a'), record('b')]);
+  const { sealer } = await openSealer(bench.deps, bench.log);
+  await sealRound(bench.deps, sealer);
+  // Whoever owns the data node writes another history, and derives all that he can: everything but signatures.
+  const forged = makeBench();
+  await forged.log.append([record('another a'), record('b')]);
+  await sealRound(forged.deps, (await openSealer(forged.deps, forged.log)).sealer);
+  const deps = { ...forged.deps, signer: bench.deps.signer };
+  const { breaks } = await openSealer(deps, forged.log);
+  assert.match(breaks[0].reason, /of size 2 and root .* was signed, but the log now gives/);
+  // And he asks the signer himself.
+  const origin = 'test.invalid/audit/0';
+  const head = forged.heads.published[0].head;
+  for (const after of [await bench.deps.signer.last(origin), { size: 2n, root: head.root }, null]) {
+    const [answer] = await bench.deps.signer.sign([{ origin, size: 3n, root: head.root, after, proof: [] }]);
+    assert.equal(answer.ok, false);
+  }
 });

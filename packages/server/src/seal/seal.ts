@@ -5,7 +5,7 @@
  *
  *   1 read leaves beyond the stored head      nothing
  *   2 tiles and chain durable                 hashes beyond the stored head: never trusted, written again alike
- *   3 signer remembers, then signs            a remembered head above the stored one: the next start derives the
+ *   3 signer checks the proof, remembers,     a remembered head above the stored one: the next start derives the
  *                                             same head from the log again (`openSealer`), or names a break
  *   4 heads stored, if the predecessor is     published: readers see them from here on
  *     still the stored one
@@ -21,8 +21,17 @@ import { HASH_BYTES } from '@evident/core/merkle/tree.ts';
 import { epochOrigin, treeOrigin } from '@evident/core/origin.ts';
 import { hashLeaf } from '@evident/core/sha256.ts';
 import type { Log } from '../log/log.ts';
-import type { HeadMove, HeadSigner, HeadStore, LeafReader, StoredHead, TileStore } from './ports.ts';
-import { type Growth, growTree, loadTree, type TreeState } from './tree-state.ts';
+import type {
+  HeadMove,
+  HeadSigner,
+  HeadStore,
+  LeafReader,
+  SignedHead,
+  SignRequest,
+  StoredHead,
+  TileStore,
+} from './ports.ts';
+import { type Growth, growTree, loadTree, proveGrowth, type TreeState } from './tree-state.ts';
 
 /** Leaves of one partition in one round: 2 MiB of hashes, and a head at least every so often under load. */
 export const ROUND_LEAVES_MAX = 65_536;
@@ -69,10 +78,7 @@ export interface Sealer {
  * Loads the trees of a log and holds each against the signer's memory, before anything is appended to them.
  */
 export async function openSealer(deps: SealDeps, log: Log): Promise<{ sealer: Sealer; breaks: SealBreak[] }> {
-  const origins = Array.from({ length: log.partitions }, (_, partition) =>
-    treeOrigin(deps.name, log.name, partition),
-  );
-  const stored = await deps.heads.load(log.name, origins.map(chainStart));
+  const stored = await deps.heads.load(log.name, chainStarts(deps, log));
   const heads = await log.heads();
   const sealer: Sealer = { log, trees: stored.map(() => null) };
   const breaks: SealBreak[] = [];
@@ -226,9 +232,8 @@ async function publish(
 ): Promise<SealedHead[]> {
   if (growths.length === 0) return [];
   await deps.tiles.write(growths.map(({ tiles }) => tiles));
-  const heads = growths.map(({ state }) => headOf(deps, state));
   const signatures = await deps.signer.sign(
-    heads.map((head, index) => ({ ...head, after: treeBefore(sealer, growths[index]).signed })),
+    await Promise.all(growths.map((growth) => signRequest(deps, treeBefore(sealer, growth).signed, growth))),
   );
   const moves: (HeadMove & { growth: Growth })[] = [];
   for (const [index, signature] of signatures.entries()) {
@@ -246,6 +251,15 @@ async function publish(
   return moves
     .filter(({ partition }) => stored.has(partition))
     .map(({ growth }) => headOf(deps, growth.state));
+}
+
+async function signRequest(
+  deps: SealDeps,
+  after: SignedHead | null,
+  { state, nodes }: Growth,
+): Promise<SignRequest> {
+  const { origin, size, root } = headOf(deps, state);
+  return { origin, size, root, after, proof: await proveGrowth(after, size, nodes) };
 }
 
 function treeBefore(sealer: Sealer, { state }: Growth): TreeState {
@@ -280,15 +294,34 @@ async function noteBreakUnlessOvertaken(
   if (!moved) await noteBreak(deps, sealer, breaks, partition, reason);
 }
 
+/**
+ * Looks at the stored heads of trees that have no news: a round would not come by them. An older copy of the database
+ * that lacks nothing but their last heads would be noticed with the next record only, and until then whoever waits for
+ * a stored head, as relays do that empty an outbox, would wait.
+ * @returns the partitions whose stored head went back: they are stopped
+ */
+export async function checkStored(deps: SealDeps, sealer: Sealer): Promise<SealBreak[]> {
+  const breaks: SealBreak[] = [];
+  const stored = await deps.heads.load(sealer.log.name, chainStarts(deps, sealer.log));
+  for (const [partition, tree] of sealer.trees.entries())
+    if (tree !== null && isBelow(stored[partition], tree.head)) await reload(deps, sealer, breaks, partition);
+  return breaks;
+}
+
+function isBelow(stored: StoredHead, known: StoredHead): boolean {
+  return stored.epoch === known.epoch ? stored.size < known.size : stored.epoch < known.epoch;
+}
+
+function chainStarts(deps: SealDeps, { name, partitions }: Log): Uint8Array[] {
+  return Array.from({ length: partitions }, (_, index) => chainStart(treeOrigin(deps.name, name, index)));
+}
+
 /** Another sealer stored a head first: go on from there. A stored head below ours is an older copy put back. */
 async function reload(deps: SealDeps, sealer: Sealer, breaks: SealBreak[], partition: number): Promise<void> {
   const { log } = sealer;
   const before = sealer.trees[partition] as TreeState;
-  const starts = Array.from({ length: log.partitions }, (_, index) =>
-    chainStart(treeOrigin(deps.name, log.name, index)),
-  );
-  const head = (await deps.heads.load(log.name, starts))[partition];
-  if (head.epoch === before.head.epoch && head.size < before.head.size) {
+  const head = (await deps.heads.load(log.name, chainStarts(deps, log)))[partition];
+  if (isBelow(head, before.head)) {
     await noteBreak(
       deps,
       sealer,

@@ -17,9 +17,18 @@ export type Check =
   | 'head'
   | 'head-signature'
   | 'heads-log'
+  | 'window'
+  | 'window-missing'
+  | 'window-extra'
+  | 'window-chain'
+  | 'window-hour'
   | 'counter'
   | 'signer'
   | 'lost'
+  | 'kept-head'
+  | 'timestamp'
+  | 'cosignature'
+  | 'anchor-record'
   | 'view-row'
   | 'view-row-missing'
   | 'view-row-extra'
@@ -72,4 +81,12 @@ export class Findings {
     if (this.#tampered > 0) return 'tampered';
     return this.#notChecked > 0 ? 'not checked' : 'verified';
   }
+}
+
+/** One finding, in a line: verdict, place, id, check, detail. */
+export function describeFinding({ verdict, log, partition, from, to, id, check, detail }: Finding): string {
+  let place = `${log}/${partition}`;
+  if (from !== null) place += `/${from}`;
+  if (from !== null && to !== null && to - from > 1n) place += `..${to - 1n}`;
+  return `${verdict}: ${place}${id === null ? '' : ` (id ${id})`} [${check}] ${detail}`;
 }

@@ -18,7 +18,7 @@ import type { CopyReader, HeadRow } from './ports.ts';
 import type { VerifyDeps } from './verify.ts';
 
 export interface InvestigateDeps
-  extends Pick<VerifyDeps, 'name' | 'tiles' | 'heads' | 'objects' | 'verifierOf' | 'lost'> {
+  extends Pick<VerifyDeps, 'name' | 'tiles' | 'heads' | 'objects' | 'verifierOf' | 'refreshKeys' | 'lost'> {
   readonly copies: CopyReader;
 }
 
@@ -73,6 +73,7 @@ export async function sealedTree(deps: InvestigateDeps, log: string, partition: 
     seal === null || seal.size === 0n
       ? []
       : await deps.heads.readHeads(log, partition, epoch, seal.size - 1n, 1);
+  await deps.refreshKeys();
   return { epoch, head, lost: await deps.lost(log, partition) };
 }
 
@@ -115,7 +116,7 @@ async function judge(
   const proves = (candidate: Uint8Array | null): candidate is Uint8Array => {
     if (candidate === null || proof === null) return false;
     const origin = epochOrigin(deps.name, log, partition, epoch);
-    return verifyTlogProof(proof, candidate, [deps.verifierOf(origin)], origin).ok;
+    return verifyTlogProof(proof, candidate, [deps.verifierOf(origin, head.size)], origin).ok;
   };
   if (proves(leafHash)) {
     const isTileRight = tileHash !== null && equalBytes(tileHash, leafHash);

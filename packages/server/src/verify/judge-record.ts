@@ -16,6 +16,7 @@ import {
   type ViewPlace,
   type ViewRow,
   type ViewSnapshot,
+  viewRowOf,
 } from '../project/view-snapshot.ts';
 import type { Check, Finding } from './finding.ts';
 import type { ObjectReader } from './ports.ts';
@@ -209,7 +210,7 @@ export class RecordJudge {
       this.#otherMappers++;
       return;
     }
-    const columns = changedColumns(row, expectedRow(record, mapped));
+    const columns = changedColumns(row, viewRowOf(record, mapped));
     if (columns.length > 0)
       this.#note(
         'tampered',
@@ -300,23 +301,6 @@ export class RecordJudge {
         record.id,
       );
   }
-}
-
-/** The row that a record gives. */
-function expectedRow(record: LogRecord, row: EventRow): ViewRow {
-  const { log, partition, position, appendedAt, id, tenant, type } = record;
-  return {
-    ...row,
-    log,
-    partition,
-    position,
-    appendedAt,
-    id,
-    tenant,
-    type,
-    eventTime: row.eventTime ?? appendedAt,
-    timed: row.eventTime !== null,
-  };
 }
 
 /** Of records of one identity, the first by this order is shown. */

@@ -28,7 +28,8 @@ export interface PartitionScope {
   readonly partition: number;
   readonly epoch: number;
   readonly origin: string;
-  readonly verifier: Verifier;
+  /** The key that signs the heads of a size. */
+  readonly verifierOf: (origin: string, size: bigint) => Verifier;
   /** The counter when verification began: what came later is left for the next time. */
   readonly counter: PartitionHead;
   /** Size of the newest stored head when verification began. */

@@ -69,3 +69,24 @@ export interface CopyReader {
     place: LogPlace,
   ): Promise<readonly { readonly tenant: string; readonly id: string; readonly bodyHash: Uint8Array }[]>;
 }
+
+/** Records of a stretch of a partition: whose they are, and their leaf hashes, derived from the same bytes. */
+export interface TenantLeaves {
+  /** Positions that are there, ascending. */
+  readonly positions: Float64Array;
+  /** Leaf hashes of those positions, packed. */
+  readonly hashes: Uint8Array;
+  /** The tenants of the run, each once. */
+  readonly tenants: readonly string[];
+  /** By record the place of its tenant in `tenants`. */
+  readonly tenantAt: Uint32Array;
+  /** Positions of Evident's own records `log.hour`. */
+  readonly hours: readonly number[];
+  /** `appended_at` of the first record, microseconds; null: there is none. */
+  readonly firstAppendedAt: bigint | null;
+}
+
+export interface TenantLeafReader {
+  /** Reads `[from, to)`. Throws when storage can't be read. */
+  readTenantLeaves(log: string, partition: number, from: bigint, to: bigint): Promise<TenantLeaves>;
+}

@@ -53,8 +53,8 @@ export class SignedHeads {
     this.#heads.shift();
     this.#headCount++;
     this.#lastHead = head;
-    const { origin, verifier } = this.#scope;
-    const opened = openTreeHead(head.note, [verifier], origin);
+    const { origin, verifierOf } = this.#scope;
+    const opened = openTreeHead(head.note, [verifierOf(origin, head.size)], origin);
     if (!opened.ok) {
       this.#notes.note(
         'tampered',

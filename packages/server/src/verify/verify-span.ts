@@ -14,9 +14,15 @@ import type { Log } from '../log/log.ts';
 import { type StoredHead, tileLog } from '../seal/ports.ts';
 import { checkObjects } from './check-objects.ts';
 import { type Check, type Finding, Findings } from './finding.ts';
-import type { PartitionReport } from './partition-scope.ts';
+import type { LostRange, PartitionReport } from './partition-scope.ts';
 import { readSafely } from './read-safely.ts';
-import { nameFindings, type VerifyDeps, type VerifyProgress, type VerifyReport } from './verify.ts';
+import {
+  confirmLost,
+  nameFindings,
+  type VerifyDeps,
+  type VerifyProgress,
+  type VerifyReport,
+} from './verify.ts';
 
 export interface Span {
   readonly log: string | null;
@@ -69,6 +75,7 @@ export async function verifySpan(
     tampered,
     notChecked,
     partitions,
+    windows: [],
   };
 }
 
@@ -103,15 +110,37 @@ async function positionAt(
   return low;
 }
 
+/** What positions are verified with. */
+export type SpanDeps = Pick<
+  VerifyDeps,
+  'name' | 'records' | 'tiles' | 'heads' | 'objects' | 'verifierOf' | 'refreshKeys' | 'lost'
+>;
+
+/**
+ * Verifies positions `[start, end)` of a partition, as far as they are sealed; each tile of 256 is read whole.
+ * @throws log-unavailable when stored heads can't be read
+ */
+export function verifyPositions(
+  deps: SpanDeps,
+  log: Log,
+  partition: number,
+  start: bigint,
+  end: bigint,
+  findings: Findings,
+): Promise<PartitionReport> {
+  return new SpanCheck(deps, log, partition, findings).run(start, end, () => undefined);
+}
+
 class SpanCheck {
-  readonly #deps: VerifyDeps;
+  readonly #deps: SpanDeps;
   readonly #log: Log;
   readonly #partition: number;
   readonly #findings: Findings;
   readonly #tiles = new Map<string, Promise<Uint8Array>>();
   #head: StoredHead | null = null;
+  #lost: readonly LostRange[] = [];
 
-  constructor(deps: VerifyDeps, log: Log, partition: number, findings: Findings) {
+  constructor(deps: SpanDeps, log: Log, partition: number, findings: Findings) {
     this.#deps = deps;
     this.#log = log;
     this.#partition = partition;
@@ -131,6 +160,7 @@ class SpanCheck {
     const head = await this.#openHead();
     if (head === null) return report;
     this.#head = head;
+    this.#lost = await confirmLost(this.#deps, this.#log, this.#partition);
     const first = (start / WIDTH) * WIDTH;
     const last = end < head.size ? end : head.size;
     for (let from = first; from < last; from += RUN_POSITIONS) {
@@ -145,7 +175,7 @@ class SpanCheck {
   }
 
   async #openHead(): Promise<StoredHead | null> {
-    const { heads, verifierOf, name } = this.#deps;
+    const { heads, verifierOf, refreshKeys, name } = this.#deps;
     const seal = await heads.readSeal(this.#log.name, this.#partition);
     if (seal === null || seal.size === 0n) return null;
     const [row] = await heads.readHeads(this.#log.name, this.#partition, seal.epoch, seal.size - 1n, 1);
@@ -154,7 +184,8 @@ class SpanCheck {
       return null;
     }
     const origin = epochOrigin(name, this.#log.name, this.#partition, seal.epoch);
-    const opened = openTreeHead(row.note, [verifierOf(origin)], origin);
+    await refreshKeys();
+    const opened = openTreeHead(row.note, [verifierOf(origin, row.size)], origin);
     if (!opened.ok || opened.value.head.size !== seal.size) {
       this.#note(
         'tampered',
@@ -190,6 +221,11 @@ class SpanCheck {
       derived.set(run.hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES), at * HASH_BYTES);
       there[at] = 1;
     }
+    for (const range of this.#lost) {
+      const start = range.from > from ? range.from : from;
+      const end = range.to < to ? range.to : to;
+      if (start < end) this.#note('not checked', 'lost', start, end, `lost, recovery ${range.recovery}`);
+    }
     for (let tile = from; tile < to; tile += WIDTH) {
       const width = tile + WIDTH < to ? TILE_WIDTH : Number(to - tile);
       const at = Number(tile - from);
@@ -219,9 +255,10 @@ class SpanCheck {
         `the tile can't be read: ${(error as Error).message}`,
       );
     }
+    const hasLost = this.#fillLost(from, derived, there, stored);
     const recordsRight = await this.#isInTree(from, derived);
     if (stored === null) {
-      if (recordsRight === 'ok')
+      if (recordsRight !== 'no' || hasLost)
         this.#note('not checked', 'tile', from, from + BigInt(width), 'the tile is missing');
       else
         this.#note(
@@ -248,6 +285,20 @@ class SpanCheck {
         from + BigInt(width),
         'neither the records nor the tile can be proven to be in the signed tree',
       );
+  }
+
+  /** The tile's hash stands in for a record whose loss was recorded. @returns whether there is such a position */
+  #fillLost(from: bigint, derived: Uint8Array, there: Uint8Array, stored: Uint8Array | null): boolean {
+    let hasLost = false;
+    for (let index = 0; index < there.length; index++) {
+      const position = from + BigInt(index);
+      if (there[index] !== 0 || !this.#lost.some((range) => position >= range.from && position < range.to))
+        continue;
+      hasLost = true;
+      const at = index * HASH_BYTES;
+      if (stored !== null) derived.set(stored.subarray(at, at + HASH_BYTES), at);
+    }
+    return hasLost;
   }
 
   async #isInTree(from: bigint, hashes: Uint8Array): Promise<'ok' | 'no' | 'unreadable'> {

@@ -5,22 +5,28 @@
 
 import { fromBase64, toBase64 } from '@evident/core/bytes.ts';
 import { parseDecimal } from '@evident/core/checkpoint.ts';
-import { readRoot } from '@evident/core/merkle/proof.ts';
-import { readHashesFromTiles, TILE_WIDTH } from '@evident/core/merkle/tile.ts';
+import { isEvidentError } from '@evident/core/errors.ts';
+import { treeOf } from '@evident/core/evidence/key-rotation.ts';
 import type { Verifier } from '@evident/core/note.ts';
 import { epochOrigin, parseOrigin } from '@evident/core/origin.ts';
 import { type LogRecord, SYSTEM_SOURCE } from '@evident/core/record.ts';
 import type { Log, PartitionHead } from '../log/log.ts';
-import { type HeadSigner, tileLog } from '../seal/ports.ts';
+import type { HeadSigner, SignedHead } from '../seal/ports.ts';
 import { type Finding, Findings, type Verdict } from './finding.ts';
 import type { LostRange, PartitionDeps, PartitionReport, PartitionScope } from './partition-scope.ts';
-import type { HeadRow } from './ports.ts';
+import type { HeadRow, TenantLeafReader } from './ports.ts';
+import { rootFromTiles } from './tree-roots.ts';
 import { verifyPartition } from './verify-partition.ts';
+import { verifyWindows, WINDOWS_LOG, type WindowsReport } from './verify-windows.ts';
 
 export interface VerifyDeps extends PartitionDeps {
   readonly name: string;
+  readonly tenantLeaves: TenantLeafReader;
   readonly logs: readonly Log[];
-  readonly verifierOf: (origin: string) => Verifier;
+  /** The key that signs heads of a tree at a size, as it was read last. */
+  readonly verifierOf: (origin: string, size: bigint) => Verifier;
+  /** Reads the keys as they are now: those of every head that was stored before. @throws key-mismatch, log-unavailable */
+  readonly refreshKeys: () => Promise<void>;
   /** What the signer remembers, where it is at hand. */
   readonly signer: Pick<HeadSigner, 'last'> | null;
   readonly lost: (
@@ -35,6 +41,8 @@ export interface VerifyReport {
   readonly tampered: number;
   readonly notChecked: number;
   readonly partitions: readonly PartitionReport[];
+  /** How far windows reach, where they were verified. */
+  readonly windows: readonly WindowsReport[];
 }
 
 export interface VerifyProgress {
@@ -57,26 +65,27 @@ export async function verify(
 ): Promise<VerifyReport> {
   const findings = new Findings();
   const logs = deps.logs.filter(({ name }) => only === null || name === only || name === HEADS_LOG);
-  // `heads` first: what it lists was sealed before, so that no head is listed beyond what is then looked at.
-  logs.sort((a, b) => Number(b.name === HEADS_LOG) - Number(a.name === HEADS_LOG));
+  // `heads` first, then `windows`: what they speak of was sealed before, so that neither is beyond what is then looked at.
+  logs.sort((a, b) => placeOf(a.name) - placeOf(b.name));
   const scopes: PartitionScope[] = [];
   const patience = { looks: LOOKS_MAX };
   for (const log of logs) scopes.push(...(await scopesOf(deps, log, findings, patience)));
-  const total = scopes.reduce(
-    (sum, { counter, sealed }) => sum + (counter.next > sealed ? counter.next : sealed),
-    0n,
-  );
+  await readKeys(deps, scopes, findings);
+  const positions = scopes.reduce((sum, scope) => sum + positionsOf(scope), 0n);
+  // Windows speak of every other log: those of one alone would be held against partitions that nobody looked at.
+  const withWindows = only === null && scopes.some(({ log, sealed }) => log === WINDOWS_LOG && sealed > 0n);
+  const total = withWindows ? 2n * positions : positions;
   let done = 0n;
+  const advance = (more: bigint): void => {
+    done += more;
+    onProgress({ total, done });
+  };
   const partitions: PartitionReport[] = [];
-  for (const scope of scopes) {
-    partitions.push(
-      await verifyPartition(deps, scope, findings, (positions) => {
-        done += BigInt(positions);
-        onProgress({ total, done });
-      }),
-    );
-  }
+  for (const scope of scopes)
+    partitions.push(await verifyPartition(deps, scope, findings, (more) => advance(BigInt(more))));
   await checkListedHeads(deps, scopes, findings);
+  const windows = withWindows ? await verifyWindows(deps, scopes, findings, advance) : [];
+  if (done < total) advance(total - done);
   const { tampered, notChecked } = findings.count;
   return {
     verdict: findings.verdict,
@@ -84,7 +93,35 @@ export async function verify(
     tampered,
     notChecked,
     partitions,
+    windows,
   };
+}
+
+/**
+ * A key may have handed over since this process began. Read behind the sizes: each of those heads verifies with what is
+ * read now. Rotations that do not follow from K were made, or changed, by somebody else than the log.
+ */
+async function readKeys(
+  deps: VerifyDeps,
+  scopes: readonly PartitionScope[],
+  findings: Findings,
+): Promise<void> {
+  try {
+    await deps.refreshKeys();
+  } catch (error) {
+    const heads = scopes.find(({ log }) => log === HEADS_LOG);
+    if (!isEvidentError(error) || error.code !== 'key-mismatch' || heads === undefined) throw error;
+    findings.add(finding(heads, 'tampered', 'head-signature', error.message));
+  }
+}
+
+function placeOf(log: string): number {
+  if (log === HEADS_LOG) return 0;
+  return log === WINDOWS_LOG ? 1 : 2;
+}
+
+function positionsOf({ counter, sealed }: PartitionScope): bigint {
+  return counter.next > sealed ? counter.next : sealed;
 }
 
 async function scopesOf(
@@ -99,30 +136,27 @@ async function scopesOf(
     const epoch = (await deps.heads.readSeal(log.name, partition))?.epoch ?? 0;
     const origin = epochOrigin(deps.name, log.name, partition, epoch);
     // The signer's memory first: a head that is signed while we look is stored by the time its row is read.
-    const last = deps.signer === null ? null : await deps.signer.last(origin);
-    const sealed = await storedSize(deps, log.name, partition, epoch, last?.size ?? 0n, patience);
+    const last = await signedLast(deps, origin);
+    const sealed = await storedSize(
+      deps,
+      log.name,
+      partition,
+      epoch,
+      typeof last === 'string' ? 0n : (last?.size ?? 0n),
+      patience,
+    );
     const later = await log.head(partition);
     const scope = {
       log: log.name,
       partition,
       epoch,
       origin,
-      verifier: deps.verifierOf(origin),
+      verifierOf: deps.verifierOf,
       counter: later,
       sealed,
       lost: await confirmLost(deps, log, partition),
     };
-    if (last !== null && last.size > sealed) noteSignedBeyond(scope, last, findings);
-    if (deps.signer !== null && last === null && sealed > 0n) {
-      findings.add(
-        finding(
-          scope,
-          'not checked',
-          'signer',
-          `the signer remembers no head of ${origin}, but one of size ${sealed} is stored`,
-        ),
-      );
-    }
+    noteSigner(scope, last, findings);
     noteStopped(scope, later, findings);
     scopes.push(scope);
   }
@@ -145,6 +179,34 @@ function finding(
     check,
     detail,
   };
+}
+
+/** What the signer remembers of a tree; undefined without a signer, and why it can't be asked as a text. */
+async function signedLast(
+  { signer }: VerifyDeps,
+  origin: string,
+): Promise<SignedHead | null | undefined | string> {
+  if (signer === null) return undefined;
+  try {
+    return await signer.last(origin);
+  } catch (error) {
+    if (isEvidentError(error) && error.code === 'signer-unreachable') return error.message;
+    throw error;
+  }
+}
+
+function noteSigner(
+  scope: PartitionScope,
+  last: Awaited<ReturnType<typeof signedLast>>,
+  findings: Findings,
+): void {
+  const note = (detail: string): void => findings.add(finding(scope, 'not checked', 'signer', detail));
+  if (last === undefined) return;
+  if (typeof last === 'string') note(`what was signed last could not be asked: ${last}`);
+  else if (last === null) {
+    if (scope.sealed > 0n)
+      note(`the signer remembers no head of ${scope.origin}, but one of size ${scope.sealed} is stored`);
+  } else if (last.size > scope.sealed) noteSignedBeyond(scope, last, findings);
 }
 
 function noteStopped(scope: PartitionScope, counter: PartitionHead, findings: Findings): void {
@@ -212,7 +274,11 @@ function noteSignedBeyond(
 }
 
 /** Lost positions are excused only by a record `seal.recovery` that stands in the log and names them. */
-async function confirmLost(deps: VerifyDeps, log: Log, partition: number): Promise<LostRange[]> {
+export async function confirmLost(
+  deps: Pick<VerifyDeps, 'lost'>,
+  log: Log,
+  partition: number,
+): Promise<LostRange[]> {
   const confirmed: LostRange[] = [];
   for (const claim of await deps.lost(log.name, partition)) {
     const [record] = await log.read(partition, claim.recordAt, 1).catch(() => []);
@@ -284,9 +350,15 @@ async function checkListed(
     return;
   }
   const target = scopes.find(({ origin }) => origin === listed.origin);
-  // Heads of logs that were not asked for are left alone.
-  if (target === undefined) return;
-  const answer = listed.size > target.sealed ? 'beyond' : await rootFromTiles(deps, target, listed.size);
+  if (target === undefined) {
+    const strange = strangeTree(deps, scopes, listed.origin);
+    if (strange === null) return;
+    const detail = `heads lists size ${listed.size} of ${listed.origin}: ${strange.why}`;
+    findings.add({ ...finding(heads, strange.verdict, 'heads-log', detail), ...at });
+    return;
+  }
+  const answer =
+    listed.size > target.sealed ? 'beyond' : await rootFromTiles(deps.tiles, target, listed.size);
   const claim = `heads lists size ${listed.size} and root ${toBase64(listed.root)} of ${listed.origin}`;
   if (answer === 'beyond') {
     findings.add({
@@ -308,6 +380,28 @@ async function checkListed(
   }
 }
 
+/**
+ * Whether a tree that is not looked at is one that this store may have: of a log that was not asked for, or one that
+ * began anew since. Bundles are checked against every head that is listed, so a tree that nobody reads could hold a
+ * second truth. `heads` was read before the others' epochs: what it lists is of no later one.
+ */
+function strangeTree(
+  { name, logs }: Pick<VerifyDeps, 'name' | 'logs'>,
+  scopes: readonly PartitionScope[],
+  origin: string,
+): { verdict: 'tampered' | 'not checked'; why: string } | null {
+  const tree = treeOf(name, origin);
+  if (tree === null) return { verdict: 'tampered', why: `that is no tree of ${name}` };
+  const log = logs.find((one) => one.name === tree.log);
+  if (log === undefined) return { verdict: 'not checked', why: `there is no log ${tree.log} here` };
+  const partition = parseOrigin(origin)?.partition as number;
+  if (partition >= log.partitions)
+    return { verdict: 'tampered', why: `the log ${log.name} has no partition ${partition}` };
+  const scope = scopes.find((one) => one.log === log.name && one.partition === partition);
+  if (scope === undefined || tree.epoch <= scope.epoch) return null;
+  return { verdict: 'tampered', why: `the newest tree of ${log.name}/${partition} is ${scope.origin}` };
+}
+
 function parseListed(record: LogRecord): { origin: string; size: bigint; root: Uint8Array } | null {
   try {
     if (record.body.form !== 'json') return null;
@@ -319,29 +413,6 @@ function parseListed(record: LogRecord): { origin: string; size: bigint; root: U
     const parsedRoot = fromBase64(root);
     if (parseOrigin(origin) === null || parsedSize === null || parsedRoot?.length !== 32) return null;
     return { origin, size: parsedSize, root: parsedRoot };
-  } catch {
-    return null;
-  }
-}
-
-async function rootFromTiles(
-  deps: VerifyDeps,
-  { log, partition, epoch }: PartitionScope,
-  size: bigint,
-): Promise<Uint8Array | null> {
-  try {
-    const read = readHashesFromTiles(size, async ({ level, index, width }) => {
-      const tile = await deps.tiles.read(
-        tileLog(log, epoch),
-        partition,
-        level,
-        index * BigInt(TILE_WIDTH),
-        width,
-      );
-      if (tile === null) throw new Error('a tile is missing');
-      return tile;
-    });
-    return await readRoot(size, read);
   } catch {
     return null;
   }
