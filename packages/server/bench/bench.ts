@@ -8,11 +8,15 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { APPEND_BENCHMARKS, closeAppendBench } from './bench-append.ts';
 import { CAPTURE_BENCHMARKS, closeCaptureBench } from './bench-capture.ts';
+import { CHECK_BENCHMARKS, closeCheckBench } from './bench-check.ts';
+import { closeEvidenceBench, EVIDENCE_BENCHMARKS } from './bench-evidence.ts';
 import { closeIngestBench, INGEST_BENCHMARKS } from './bench-ingest.ts';
 import { closeOutboxBench, OUTBOX_BENCHMARKS } from './bench-outbox.ts';
+import { closeRebuildBench, REBUILD_BENCHMARKS } from './bench-rebuild.ts';
 import { closeRelayBench, RELAY_BENCHMARKS } from './bench-relay.ts';
 import { closeSealBench, SEAL_BENCHMARKS } from './bench-seal.ts';
 import { closeSearchBench, SEARCH_BENCHMARKS } from './bench-search.ts';
+import { SEARCHABLE_BENCHMARKS } from './bench-searchable.ts';
 import { type Benchmark, describeMachine, formatTable, type Result, runBenchmark } from './measure.ts';
 
 const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
@@ -22,7 +26,11 @@ const GROUPS: [benchmarks: Benchmark[], close: () => Promise<void>][] = [
   [RELAY_BENCHMARKS, closeRelayBench],
   [OUTBOX_BENCHMARKS, closeOutboxBench],
   [CAPTURE_BENCHMARKS, closeCaptureBench],
+  [SEARCHABLE_BENCHMARKS, async () => undefined],
+  [REBUILD_BENCHMARKS, closeRebuildBench],
   [SEARCH_BENCHMARKS, closeSearchBench],
+  [EVIDENCE_BENCHMARKS, closeEvidenceBench],
+  [CHECK_BENCHMARKS, closeCheckBench],
 ];
 
 const words = process.argv.slice(2);

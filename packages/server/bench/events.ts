@@ -23,15 +23,20 @@ export interface BenchEvent {
 }
 
 export function makeEvent(): BenchEvent {
+  return makeEventOf('2026-11-20T10:00:00.123Z');
+}
+
+/** An event of this time, and of this actor if one is given. Its key is as that of any other. */
+export function makeEventOf(time: string, actorId?: string): BenchEvent {
   const id = nextId();
   const number = Number(counter);
   const actor = `usr_${(number * 7919) % ACTORS}`;
   const body = JSON.stringify({
     event_id: id,
-    event_time: '2026-11-20T10:00:00.123Z',
+    event_time: time,
     tenant: 'acme',
     actor: {
-      id: actor,
+      id: actorId ?? actor,
       type: 'user',
       role: 'editor',
       department: 'finance',

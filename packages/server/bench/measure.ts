@@ -91,7 +91,7 @@ interface ProcessTimes {
   readonly ended: number;
 }
 
-function processTimes(pid: number): ProcessTimes | null {
+function processTimes(pid: number | string): ProcessTimes | null {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
     const at = (index: number) => Number(fields[index]);
@@ -127,6 +127,33 @@ export function cpuOfTree(pid: number): number {
 /** CPU microseconds of one process alone. */
 export function cpuOfProcess(pid: number): number {
   return (processTimes(pid)?.own ?? 0) * TICK_US;
+}
+
+/** … and of its children that have ended, which no other process can be asked for. */
+export function cpuOfEnded(pid: number): number {
+  return (processTimes(pid)?.ended ?? 0) * TICK_US;
+}
+
+/**
+ * CPU microseconds of the threads of a process by name: Node gives its main thread and its workers theirs, and those
+ * of V8 and libuv go by the names that they have. Linux only; empty elsewhere.
+ */
+export function cpuOfThreads(pid: number): Map<string, number> {
+  const byName = new Map<string, number>();
+  let tasks: string[] = [];
+  try {
+    tasks = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return byName;
+  }
+  for (const task of tasks) {
+    const place = `${pid}/task/${task}`;
+    const times = processTimes(place);
+    if (times === null) continue;
+    const name = readFileSync(`/proc/${place}/comm`, 'utf8').trim();
+    byName.set(name, (byName.get(name) ?? 0) + times.own * TICK_US);
+  }
+  return byName;
 }
 
 export function describeMachine(versions: Readonly<Record<string, string>>): string {

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { it } from 'node:test';
 import { makeRegistry } from '@evident/core/mapping/registry.ts';
 import type pg from 'pg';
+import { byTime, type ExpectedAlert, expectedAlerts, type Occurrence } from '../contract/alert-bursts.ts';
 import { Random } from '../simulation/random.ts';
 import { AlertReader } from '../src/alerts/follow.ts';
 import type { AlertStream } from '../src/alerts/ports.ts';
@@ -68,7 +69,7 @@ async function course(isGuarded: boolean): Promise<{ found: string[]; wanted: st
   const id = randomUUID();
   assert.equal(await new PostgresRuleStore(pool).put(id, null, 0, rule, 'key:a'), 'done');
 
-  const expected = new Map<string, number>();
+  const reads: Occurrence[] = [];
   const append = async () => {
     const events = Array.from({ length: BATCH_RECORDS }, () => ({
       actor: `usr_${random.below(ACTORS)}`,
@@ -90,9 +91,7 @@ async function course(isGuarded: boolean): Promise<{ found: string[]; wanted: st
       return { ...plain, id: event.event_id, tenant: 'acme', key: `acme/${randomUUID()}`, body };
     });
     for (const [at, { appendedAt }] of (await log.append(records)).entries()) {
-      if (events[at].action !== 'document.read') continue;
-      const key = `${events[at].actor} ${appendedAt / BigInt(WINDOW_SECONDS * 1_000_000)}`;
-      expected.set(key, (expected.get(key) ?? 0) + 1);
+      if (events[at].action === 'document.read') reads.push({ subject: events[at].actor, at: appendedAt });
     }
   };
 
@@ -121,14 +120,13 @@ async function course(isGuarded: boolean): Promise<{ found: string[]; wanted: st
   const alerts = (await store.list({ tenant: null, state: 'all', before: null, limit: 1_000 })).filter(
     ({ name }) => name === 'r',
   );
-  const found = alerts.map(
-    ({ subject, windowStart, count }) =>
-      `${subject} ${windowStart! / BigInt(WINDOW_SECONDS * 1_000_000)}: ${count}`,
-  );
-  const wanted = [...expected]
-    .filter(([, count]) => count >= THRESHOLD)
-    .map(([key, count]) => `${key}: ${count}`);
-  return { found: found.sort(), wanted: wanted.sort(), deaths };
+  const show = ({ subject, windowStart, count }: ExpectedAlert) => `${subject} ${windowStart}: ${count}`;
+  const found = alerts
+    .map(({ subject, windowStart, count }) => ({ subject, windowStart: windowStart!, count }))
+    .sort(byTime)
+    .map(show);
+  const wanted = expectedAlerts(reads, rule).map(show);
+  return { found, wanted, deaths };
 }
 
 it('counts every event once, whatever dies and whoever reads beside', async () => {

@@ -10,7 +10,7 @@ import { encodeUtf8 } from '@evident/core/bytes.ts';
 import pg from 'pg';
 import { propose } from '../contract/log-contract.ts';
 import { openStorage, recoverDepsOf, type Storage, sealDepsOf, verifyDepsOf } from '../src/compose.ts';
-import { makeConfig } from '../src/config.ts';
+import { type ConfigInput, makeConfig } from '../src/config.ts';
 import { propose as proposeBody } from '../src/log/propose.ts';
 import { listHeads } from '../src/seal/list-heads.ts';
 import { type Recovery, recoverPartition } from '../src/seal/recover.ts';
@@ -26,10 +26,13 @@ export class Installation {
   /** Settles when the last that was asked to seal has done so. */
   #sealing: Promise<unknown> = Promise.resolve();
   readonly #partitions: number;
+  readonly #settings: ConfigInput;
 
-  constructor(dir: string, partitions = 2) {
+  /** @param settings besides the directory and the log `audit` */
+  constructor(dir: string, partitions = 2, settings: ConfigInput = {}) {
     this.dir = dir;
     this.#partitions = partitions;
+    this.#settings = settings;
   }
 
   get storage(): Storage {
@@ -40,7 +43,7 @@ export class Installation {
   /** Starts, and holds what is stored against what was signed. */
   async start(): Promise<SealBreak[]> {
     this.#storage = await openStorage(
-      makeConfig({ data: this.dir, logs: { audit: this.#partitions } }),
+      makeConfig(this.#settings, { data: this.dir, logs: { audit: this.#partitions } }),
       quiet,
     );
     const breaks: SealBreak[] = [];
@@ -162,9 +165,13 @@ export class Installation {
 }
 
 /** A started installation that is removed with the test. */
-export async function makeInstallation(t: Pick<TestContext, 'after'>, partitions = 2): Promise<Installation> {
+export async function makeInstallation(
+  t: Pick<TestContext, 'after'>,
+  partitions = 2,
+  settings: ConfigInput = {},
+): Promise<Installation> {
   const folder = mkdtempSync(join(tmpdir(), 'evident-faults-'));
-  const installation = new Installation(join(folder, 'data'), partitions);
+  const installation = new Installation(join(folder, 'data'), partitions, settings);
   t.after(async () => {
     await installation.stop();
     rmSync(folder, { recursive: true, force: true });

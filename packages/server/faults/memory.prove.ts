@@ -68,7 +68,7 @@ async function write(server: ServerProcess, key: string, agent: Agent, progress:
 
 async function takeSample(server: ServerProcess, begun: number, progress: Progress): Promise<Sample> {
   const status = readFileSync(`/proc/${server.pid}/status`, 'utf8');
-  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const metrics = await server.metrics();
   const metric = (name: string): number =>
     Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1] ?? Number.NaN);
   return {

@@ -1,14 +1,16 @@
 /** An older copy of the database put back, with its tiles or without: a break, named; never a fork; recovered on an operator's word. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { isEvidentError } from '@evident/core/errors.ts';
 import { parseNote } from '@evident/core/note.ts';
 import { epochOrigin } from '@evident/core/origin.ts';
+import type { ConfigInput } from '../src/config.ts';
 import { type Installation, makeInstallation } from './installation.ts';
+import { makeSigner } from './signer-scene.ts';
 
 /** Every note ever stored, by origin and size: what somebody outside may have kept. */
 async function publishedRoots(one: Installation): Promise<Map<string, string>> {
@@ -37,8 +39,9 @@ async function assertNothingContradicts(
 async function putBack(
   t: TestContext,
   parts: readonly string[],
+  settings: ConfigInput = {},
 ): Promise<{ one: Installation; published: Map<string, string> }> {
-  const one = await makeInstallation(t);
+  const one = await makeInstallation(t, 2, settings);
   const aside = mkdtempSync(join(tmpdir(), 'evident-aside-'));
   t.after(() => rmSync(aside, { recursive: true, force: true }));
   await one.append(400);
@@ -164,11 +167,78 @@ it('names a break when the signer has lost its memory, or the database is anothe
   );
 });
 
-it('refuses an empty database beside a signer that has signed', async (t) => {
+it('names a break when an older copy of the signer was put back, and recovers by proof', async (t) => {
   const one = await makeInstallation(t);
   await one.append(50);
   await one.seal();
+  const older = readFileSync(one.path('signer', 'last'));
+  await one.append(300);
+  await one.seal();
+  const published = await publishedRoots(one);
   await one.stop();
-  rmSync(one.path('postgres'), { recursive: true });
-  await assert.rejects(one.start(), (error: unknown) => isEvidentError(error) && error.code === 'seal-break');
+  writeFileSync(one.path('signer', 'last'), older);
+  const breaks = await one.start();
+  assert.equal(breaks.length, 3);
+  for (const { reason } of breaks) assert.match(reason, /remembers size \d+ only/);
+  // The signer takes the head that is stored because it is proven to follow the one that it remembers.
+  for (const { log, partition } of breaks) assert.equal((await one.recover(log, partition)).epoch, 0);
+  await one.stop();
+  assert.deepEqual(await one.start(), []);
+  await one.append(100);
+  assert.deepEqual((await one.seal()).breaks, []);
+  assert.equal((await one.verify()).verdict, 'verified');
+  await assertNothingContradicts(one, published);
+});
+
+it('begins yet another tree when the database forgets the one that a recovery began', async (t) => {
+  const { one, published } = await putBack(t, ['postgres', 'tiles']);
+  const aside = mkdtempSync(join(tmpdir(), 'evident-aside-'));
+  t.after(() => rmSync(aside, { recursive: true, force: true }));
+  for (const part of ['postgres', 'tiles']) one.copy(one.path(part), join(aside, part));
+  for (const { log, partition } of await one.start()) await one.recover(log, partition);
+  await one.stop();
+  await one.start();
+  await one.append(100);
+  await one.seal();
+  for (const [head, root] of await publishedRoots(one)) published.set(head, root);
+  await one.stop();
+  for (const part of ['postgres', 'tiles']) one.copy(join(aside, part), one.path(part));
+  for (const { log, partition } of await one.start())
+    assert.equal((await one.recover(log, partition)).epoch, 2);
+  await one.stop();
+  assert.deepEqual(await one.start(), []);
+  await one.append(20);
+  assert.deepEqual((await one.seal()).breaks, []);
+  assert.equal((await one.verify()).tampered, 0);
+  await assertNothingContradicts(one, published);
+});
+
+it('begins no new tree without the word of the operator of a signer elsewhere', async (t) => {
+  const signer = makeSigner(t);
+  await signer.start();
+  const { one, published } = await putBack(t, ['postgres', 'tiles'], { signer: signer.address });
+  const breaks = await one.start();
+  assert.equal(breaks.length, 3);
+  for (const { log, partition } of breaks)
+    await assert.rejects(
+      one.recover(log, partition),
+      (error: unknown) =>
+        isEvidentError(error) && error.code === 'signer-refused' && /no consent to begin/.test(error.message),
+    );
+  const { name } = one.storage;
+  await one.stop();
+  await signer.kill();
+  await signer.start(
+    '--begin-anew',
+    breaks.map(({ log, partition }) => epochOrigin(name, log, partition, 1)).join(','),
+  );
+  await one.start();
+  for (const { log, partition } of breaks) assert.equal((await one.recover(log, partition)).epoch, 1);
+  await one.stop();
+  await signer.kill();
+  await signer.start();
+  assert.deepEqual(await one.start(), []);
+  await one.append(30);
+  assert.deepEqual((await one.seal()).breaks, []);
+  await assertNothingContradicts(one, published);
 });

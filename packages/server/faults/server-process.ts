@@ -143,6 +143,14 @@ export class ServerProcess {
     return readFileSync(join(this.dataDir, 'admin.key'), 'utf8').trim();
   }
 
+  /** The metrics, as one who scrapes them asks for them. */
+  async metrics(): Promise<string> {
+    const token = readFileSync(join(this.dataDir, 'metrics.token'), 'utf8').trim();
+    const answer = await fetch(`${this.url}/metrics`, { headers: { authorization: `Bearer ${token}` } });
+    if (!answer.ok) throw new Error(`/metrics answered ${answer.status}`);
+    return answer.text();
+  }
+
   /** How to reach the server's PostgreSQL, as its owner. */
   get postgres(): pg.ClientConfig {
     return JSON.parse(readFileSync(join(this.dataDir, 'server.json'), 'utf8')).postgres;

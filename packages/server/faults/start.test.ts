@@ -124,7 +124,7 @@ describe('a data directory from its first start on', () => {
   });
 
   it('keeps secrets readable by their owner alone, and K by everybody', () => {
-    for (const name of ['admin.key', 'server.json', 'signer/key', 'postgres.password'])
+    for (const name of ['admin.key', 'server.json', 'metrics.token', 'signer/key', 'postgres.password'])
       assert.equal(modeOf(join(server.dataDir, name)), 0o600, name);
     assert.equal(modeOf(join(server.dataDir, 'evident.vkey')), 0o644);
     assert.equal(modeOf(server.dataDir), process.getuid?.() === 0 ? 0o711 : 0o700);
@@ -173,9 +173,7 @@ describe('a data directory from its first start on', () => {
 
   it('follows what is appended', async () => {
     const tail = runCommand(['tail', '--limit', '1', ...data]);
-    await until('a tail is open', async () =>
-      /^evident_http_tails 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()),
-    );
+    await until('a tail is open', async () => /^evident_http_tails 1$/m.test(await server.metrics()));
     const done = await runCommand(['import', 'ndjson', writeNote(), ...data]);
     assertExit(done, 0);
     const followed = await tail;
@@ -286,9 +284,7 @@ it('tells a tail that the server ended it', async (t) => {
   const server = makeServer(t);
   await server.start();
   const tail = runCommand(['tail', '--json', '--data', server.dataDir]);
-  await until('a tail is open', async () =>
-    /^evident_http_tails 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()),
-  );
+  await until('a tail is open', async () => /^evident_http_tails 1$/m.test(await server.metrics()));
   await server.stop();
   const done = await tail;
   assertExit(done, 70);
