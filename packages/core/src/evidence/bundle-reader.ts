@@ -11,6 +11,16 @@ import type { BundleManifest } from './manifest.ts';
 /** Most files that are named one by one when they do not belong to a bundle. */
 const UNCALLED_NAMED_MAX = 100;
 
+/** Names of files that desktops put into folders when somebody looks at them, or packs them. */
+const DESKTOP_FILE = /(^|\/)(\.DS_Store|\._[^/]*|desktop\.ini|Thumbs\.db)$|^__MACOSX\//;
+
+/** What may help with a file that does not belong to a bundle. */
+function hintFor(path: string): string {
+  return DESKTOP_FILE.test(path)
+    ? ': desktops make such files; remove it from your copy, and check again'
+    : '';
+}
+
 export interface BundleReaderDeps {
   readonly source: BundleSource;
   /** The files that the source has, manifest included. */
@@ -116,7 +126,7 @@ export class BundleReader {
     }
     for (const path of present.keys()) {
       if (path !== 'manifest.json' && !this.#listed.has(path)) {
-        findings.tampered(path, 'file', 'the manifest does not list this file');
+        findings.tampered(path, 'file', `the manifest does not list this file${hintFor(path)}`);
       }
     }
   }

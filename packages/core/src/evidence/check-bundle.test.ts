@@ -144,12 +144,98 @@ test('a head of another size is held against the bundle by a consistency proof, 
     const verdictWith = async (knownHead: Uint8Array, consistency: Uint8Array) =>
       (await checkBundle(sourceOf(files), { ...options, knownHead, consistency })).verdict;
     assert.equal(await verdictWith(known, good), 'verified');
-    assert.equal(await verdictWith(forked, good), 'tampered');
-    assert.equal(await verdictWith(known, answer(older, newer, hashes.slice(1))), 'tampered');
-    assert.equal(await verdictWith(known, answer(older, newer, [...hashes].reverse())), 'tampered');
+    // A false proof proves nothing: neither that the log was forked, nor that it was not.
+    for (const [head, proof] of [
+      [forked, good],
+      [known, answer(older, newer, hashes.slice(1))],
+      [known, answer(older, newer, [...hashes].reverse())],
+    ] as const) {
+      const wrong = await checkBundle(sourceOf(files), { ...options, knownHead: head, consistency: proof });
+      assert.equal(wrong.verdict, 'not checked');
+      assert.deepEqual(
+        wrong.findings.map(({ check }) => check),
+        ['known-head'],
+      );
+      assert.match(wrong.findings[0]!.detail, /^this proof does not lead from .*get it again, from the log/);
+    }
     assert.equal(await verdictWith(known, answer(older + 1, newer, hashes)), 'not checked');
     assert.equal(await verdictWith(known, encodeUtf8('{"proof":null}')), 'not checked');
     assert.equal(await verdictWith(known, encodeUtf8('no JSON')), 'not checked');
+  }
+});
+
+test('a report says what a kept head is to the one of the bundle, and never that there is no newer one', async () => {
+  const { heads, headSizes } = small;
+  const [older, newer] = [headSizes[0]!, headSizes.at(-1)!];
+  const read = readHashesFromTiles(BigInt(newer), async (tile) => heads.tile(tile));
+  const proof = (await consistencyProof(BigInt(older), BigInt(newer), read)).map(toBase64);
+  const consistency = encodeUtf8(
+    JSON.stringify({ from: { size: `${older}` }, to: { size: `${newer}` }, proof }),
+  );
+  const NO_NEWER = 'that the log has no newer head';
+  for (const [age, known, shown, notShown] of [
+    [0, newer, 'the head is the one that you hold', NO_NEWER],
+    [0, older, `the head follows from the one of size ${older} that you hold`, NO_NEWER],
+    [
+      1,
+      newer,
+      `the log has a newer head, the one of size ${newer}`,
+      `${NO_NEWER} than that of size ${newer}`,
+    ],
+  ] as const) {
+    const { files } = await makeBundle(small, { scope: ALL, proofs: 'each', age });
+    const knownHead = heads.head(known);
+    const report = await checkBundle(sourceOf(files), { ...options, knownHead, consistency });
+    assert.equal(report.verdict, 'verified');
+    assert.ok(report.shown.at(-1)!.startsWith(shown), report.shown.at(-1));
+    assert.equal(report.notShown.at(-1), notShown);
+    const alone = await checkBundle(sourceOf(files), options);
+    assert.equal(alone.notShown.at(-1), NO_NEWER);
+    assert.ok(!alone.shown.some((line) => line.startsWith(shown)));
+  }
+});
+
+test('a kept head whose line ends were converted is not checked, and the finding says why', async () => {
+  const { files } = await makeBundle(small, { scope: ALL, proofs: 'each' });
+  const text = decodeUtf8(small.heads.head(small.headSizes.at(-1)!))!;
+  for (const [head, isNamed] of [
+    [text.replaceAll('\n', '\r\n'), true],
+    [text.slice(1), false],
+  ] as const) {
+    const report = await checkBundle(sourceOf(files), { ...options, knownHead: encodeUtf8(head) });
+    assert.equal(report.verdict, 'not checked');
+    assert.equal(/line ends CR LF/.test(report.findings[0]!.detail), isNamed);
+  }
+});
+
+test('every report names what no bundle shows: tiers T1 and T2; stolen keys only after a rotation; filters only of a selection', async () => {
+  const rotated = new FixtureInstallation({ rotations: 1 });
+  for (const [log, scope, isRotated] of [
+    [small, ALL, false],
+    [small, HOURS, false],
+    [rotated, ALL, true],
+  ] as const) {
+    const { files } = await makeBundle(log, { scope, proofs: 'each' });
+    const report = await checkBundle(sourceOf(files), { ...options, vkey: vkeyOf(log) });
+    assert.equal(report.verdict, 'verified');
+    const notShown = report.notShown.join('\n');
+    assert.match(notShown, /tiers T1, T2/);
+    assert.equal(/rotated away/.test(notShown), isRotated);
+    assert.equal(/no narrower/.test(notShown), scope.kind === 'selection');
+  }
+});
+
+test('a file that a desktop makes is tampered as any other is, with a hint', async () => {
+  const { files } = await makeBundle(small, { scope: ALL, proofs: 'each' });
+  for (const [path, isHinted] of [
+    ['.DS_Store', true],
+    ['heads/desktop.ini', true],
+    ['proofs/._x', true],
+    ['notes.txt', false],
+  ] as const) {
+    const report = await checkBundle(sourceOf(new Map(files).set(path, new Uint8Array(1))), options);
+    assert.equal(report.verdict, 'tampered');
+    assert.equal(/desktops make such files/.test(report.findings[0]!.detail), isHinted);
   }
 });
 

@@ -67,7 +67,16 @@ interface Settings extends CheckOptions {
 export async function checkBundle(source: BundleSource, options: CheckOptions): Promise<CheckReport> {
   const settings = readOptions(options);
   const findings = new CheckFindings();
-  const outcome: Outcome = { manifest: null, records: 0n, bodies: 0, head: null, anchors: null, options };
+  const outcome: Outcome = {
+    manifest: null,
+    records: 0n,
+    bodies: 0,
+    isRotated: false,
+    head: null,
+    knownSize: null,
+    anchors: null,
+    options,
+  };
   try {
     await check(source, settings, findings, outcome);
   } catch (error) {
@@ -111,6 +120,7 @@ async function check(
   if (!isOfInstallation(manifest, k, findings)) return;
   const keys = await checkKeys({ manifest, files, findings, signatures }, k);
   if (keys === null) return;
+  outcome.isRotated = keys.steps.length > 0;
   const context: CheckContext = { manifest, files, findings, keys, signatures };
   const head = await checkHead(context, manifest.head.origin, manifest.head.size);
   outcome.head = head;
@@ -248,5 +258,7 @@ async function checkAnchors(
     timestamps: await checkTimestamps(context, head, timestamps),
     cosignatures: await checkCosignatures(context, head, policy),
   };
-  if (knownHead !== undefined) await checkKnownHead(context, head, { head: knownHead, consistency });
+  if (knownHead !== undefined) {
+    outcome.knownSize = await checkKnownHead(context, head, { head: knownHead, consistency });
+  }
 }

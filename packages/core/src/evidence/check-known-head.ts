@@ -12,6 +12,7 @@ import { type CheckContext, type CheckedHead, sizeOfHead } from './check-heads.t
 const CONSISTENCY_BYTES_MAX = 64 * 1024;
 /** Hashes in a proof between trees of up to 2^63 − 1 leaves. */
 const PROOF_HASHES_MAX = 64;
+const CR = 0x0d;
 
 export interface KnownHead {
   /** A signed note; cosignatures may stand on it. */
@@ -20,34 +21,46 @@ export interface KnownHead {
   readonly consistency?: Uint8Array | undefined;
 }
 
-/** Findings say what contradicts, or what is missing to compare the two. */
+/**
+ * Findings say what contradicts, or what is missing to compare the two.
+ * @returns the size of the head that the verifier holds, if it is of the same log; null after a finding
+ */
 export async function checkKnownHead(
   context: CheckContext,
   head: CheckedHead,
   { head: note, consistency }: KnownHead,
-): Promise<void> {
-  const { findings } = context;
+): Promise<bigint | null> {
+  const notChecked = (detail: string): null => {
+    context.findings.notChecked(path, 'known-head', detail);
+    return null;
+  };
   const path = headPaths(head.origin, head.size).checkpoint;
   const known = await openKnownHead(context, note, head.origin);
-  if (!known.ok) return findings.notChecked(path, 'known-head', `the head that you hold: ${known.reason}`);
+  if (!known.ok) {
+    const hint = note.includes(CR) ? '; it has line ends CR LF: get it again as it was signed, with LF' : '';
+    return notChecked(`the head that you hold: ${known.reason}${hint}`);
+  }
   const { size, root } = known.value;
   if (size === head.size) {
-    if (equalBytes(root, head.root)) return;
+    if (equalBytes(root, head.root)) return size;
     const detail = `two heads of size ${size} have different roots: the log was forked`;
-    return findings.tampered(path, 'known-head', detail);
+    context.findings.tampered(path, 'known-head', detail);
+    return null;
   }
   // Every log follows from the empty one.
-  if (size === 0n) return;
+  if (size === 0n) return size;
   if (consistency === undefined) {
-    const detail = `the head that you hold has size ${size}, the one of the bundle ${head.size}: it takes a consistency proof to compare them`;
-    return findings.notChecked(path, 'known-head', detail);
+    return notChecked(
+      `the head that you hold has size ${size}, the one of the bundle ${head.size}: it takes a consistency proof to compare them`,
+    );
   }
   const proof = parseConsistency(consistency);
-  if (proof === null) return findings.notChecked(path, 'known-head', 'the consistency proof is none');
+  if (proof === null) return notChecked('the consistency proof is none');
   const [before, behind] = size < head.size ? [known.value, head] : [head, known.value];
   if (proof.from !== before.size || proof.to !== behind.size) {
-    const detail = `the consistency proof leads from size ${proof.from} to ${proof.to}, not from ${before.size} to ${behind.size}`;
-    return findings.notChecked(path, 'known-head', detail);
+    return notChecked(
+      `the consistency proof leads from size ${proof.from} to ${proof.to}, not from ${before.size} to ${behind.size}`,
+    );
   }
   // Both roots are those that were signed: what the proof's sender says of them counts for nothing.
   const verdict = verifyConsistency({
@@ -57,9 +70,11 @@ export async function checkKnownHead(
     root2: behind.root,
     proof: proof.hashes,
   });
-  if (verdict === 'ok') return;
-  const detail = `no proof leads from the head of size ${before.size} to that of size ${behind.size} (${verdict}): the log was forked, or the proof is not its own`;
-  findings.tampered(path, 'known-head', detail);
+  if (verdict === 'ok') return size;
+  // Anybody can spoil a proof: one that leads nowhere says nothing of the log.
+  return notChecked(
+    `this proof does not lead from the head of size ${before.size} to that of size ${behind.size} (${verdict}): get it again, from the log itself; if no proof does, the log was forked`,
+  );
 }
 
 async function openKnownHead(

@@ -7,7 +7,16 @@ import { describeCheck } from './describe-check.ts';
 
 function notShown(present: number): string {
   const anchors = { timestamps: { good: [], present }, cosignatures: { good: [], present } };
-  const outcome = { manifest: null, records: 0n, bodies: 0, head: null, anchors, options: {} };
+  const outcome = {
+    manifest: null,
+    records: 0n,
+    bodies: 0,
+    isRotated: false,
+    head: null,
+    knownSize: null,
+    anchors,
+    options: {},
+  };
   return describeCheck(outcome, new CheckFindings()).notShown.join('\n');
 }
 

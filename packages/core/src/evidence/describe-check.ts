@@ -11,12 +11,16 @@ export interface Outcome {
   manifest: BundleManifest | null;
   records: bigint;
   bodies: number;
+  /** Whether K was replaced by another key, below the head of the bundle. */
+  isRotated: boolean;
   head: CheckedHead | null;
+  /** Size of the head that the verifier holds from elsewhere, if the two are of one log. */
+  knownSize: bigint | null;
   anchors: {
     readonly timestamps: { readonly good: CheckedTimestamp[]; readonly present: number };
     readonly cosignatures: { readonly good: CheckedCosignature[]; readonly present: number };
   } | null;
-  readonly options: { readonly timestamps?: unknown; readonly knownHead?: unknown };
+  readonly options: { readonly timestamps?: unknown };
 }
 
 export function describeCheck(outcome: Outcome, findings: CheckFindings): CheckReport {
@@ -52,7 +56,7 @@ function timeOf(seconds: bigint): string {
   return `${formatInstant(seconds * 1_000_000n).slice(0, 19)}Z`;
 }
 
-function shownBy({ manifest, records, bodies, head, anchors, options }: Outcome): string[] {
+function shownBy({ manifest, records, bodies, head, knownSize, anchors }: Outcome): string[] {
   if (manifest === null || head === null) return [];
   const { scope, trees, name } = manifest;
   const shown = [
@@ -74,12 +78,19 @@ function shownBy({ manifest, records, bodies, head, anchors, options }: Outcome)
   for (const { witness, at } of anchors?.cosignatures.good ?? []) {
     shown.push(`${witness} says that at ${timeOf(at)} it had seen no head that this one contradicts`);
   }
-  if (options.knownHead !== undefined)
-    shown.push('the head is the one that you hold, or one of the same log');
+  if (knownSize !== null) shown.push(comparedHeads(knownSize, head.size));
   return shown;
 }
 
-function notShownBy({ manifest, anchors, options }: Outcome): string[] {
+function comparedHeads(known: bigint, size: bigint): string {
+  if (known === size) return 'the head is the one that you hold';
+  if (known < size)
+    return `the head follows from the one of size ${known} that you hold: it is of the same log`;
+  return `the log has a newer head, the one of size ${known} that you hold: it follows from the head of the bundle`;
+}
+
+function notShownBy(outcome: Outcome): string[] {
+  const { manifest, anchors, options } = outcome;
   const notShown = [
     'that what a record says is true, or that the application captured everything',
     'what README.txt says: nothing signs it',
@@ -90,7 +101,10 @@ function notShownBy({ manifest, anchors, options }: Outcome): string[] {
       `that the operator's window holds every leaf of ${scope.tenant}: who sees all leaves can check that (evident verify)`,
     );
   } else if (scope?.kind === 'selection') {
-    notShown.push('this is a selection: it does not show that nothing was left out');
+    notShown.push(
+      'this is a selection: it does not show that nothing was left out',
+      'that the search was no narrower than the manifest says: nothing signs the manifest',
+    );
     const undecided = undecidedMembers(scope);
     if (undecided.length > 0) {
       notShown.push(`that each record matches ${undecided.join(', ')}: a leaf alone does not decide that`);
@@ -124,6 +138,18 @@ function notShownBy({ manifest, anchors, options }: Outcome): string[] {
     notShown.push(
       'that the witnesses are run by others than the operator: that is for you to know (tier T4)',
     );
-  if (options.knownHead === undefined) notShown.push('that the log has no newer head');
+  notShown.push(...notShownOfLog(outcome));
   return notShown;
+}
+
+/** What no bundle shows of the log behind it. */
+function notShownOfLog({ isRotated, head, knownSize }: Outcome): string[] {
+  const isNewer = head !== null && knownSize !== null && knownSize > head.size;
+  return [
+    ...(isRotated
+      ? ['that no key that was rotated away was stolen: its holder could have signed another history']
+      : []),
+    'where the key is kept, and what storage would refuse to change (tiers T1, T2)',
+    `that the log has no newer head${isNewer ? ` than that of size ${knownSize}` : ''}`,
+  ];
 }

@@ -22,6 +22,8 @@ import {
 /** Bytes [from, to) of the zip: of a file, or of a Blob. May give fewer only if the file ends there. */
 export type ReadRange = (from: number, to: number) => Promise<Uint8Array>;
 
+/** Programs that pack a folder compress, and add what no bundle has. */
+const REPACKED = '; if it was packed again, unpack it and check the folder';
 const PIECE_BYTES = 1024 * 1024;
 const DIRECTORY_BYTES_MAX = 512 * 1024 * 1024;
 
@@ -33,7 +35,7 @@ export async function openZip(
 ): Promise<Parsed<BundleSource>> {
   const tailBytes = Math.min(size, END_BYTES + END64_BYTES + LOCATOR64_BYTES);
   const end = parseEnd(await read(size - tailBytes, size), size);
-  if (end === null) return refuse('the zip does not end as a bundle does');
+  if (end === null) return refuse(`the zip does not end as a bundle does${REPACKED}`);
   if (end.count > BUNDLE_FILES_MAX || end.size > DIRECTORY_BYTES_MAX) {
     return refuse(`the zip has over ${BUNDLE_FILES_MAX} files`);
   }
@@ -44,7 +46,7 @@ export async function openZip(
   while (at < directory.length) {
     const next = parseDirectoryEntry(directory, at);
     if (next === null)
-      return refuse(`entry ${entries.size + 1} of the zip's directory is not as a bundle has it`);
+      return refuse(`entry ${entries.size + 1} of the zip's directory is not as a bundle has it${REPACKED}`);
     const { entry } = next;
     if (entries.has(entry.path)) return refuse(`the zip holds ${entry.path} twice`);
     if (entry.offset !== offset)

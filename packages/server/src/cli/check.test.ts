@@ -110,6 +110,19 @@ describe('evident check', () => {
     assert.deepEqual(report.cosignatures, [{ witness: 'witness.example/w41', at: '1795200000' }]);
   });
 
+  it('takes a key with what editors and the mail put around it, and no two keys', () => {
+    const mailed = join(folder, 'mailed.vkey');
+    for (const around of [`\ufeff${vkey}\r\n`, `\r\n  ${vkey}  \r\n\r\n`, vkey]) {
+      writeFileSync(mailed, around);
+      assert.equal(check(good, '--vkey', mailed).status, 0);
+    }
+    assert.equal(check(good, '--vkey', ` ${vkey}\r\n`).status, 0);
+    for (const wrong of [`${vkey}\r\n${vkey}\r\n`, '\r\n', vkey.slice(0, -4)]) {
+      writeFileSync(mailed, wrong);
+      assert.equal(check(good, '--vkey', mailed).status, 64);
+    }
+  });
+
   it('verifies a zip with the same files', async () => {
     const pieces: Uint8Array[] = [];
     for await (const piece of writeZip([...files].map(([path, bytes]) => ({ path, bytes }))))
@@ -122,7 +135,7 @@ describe('evident check', () => {
     assert.equal(status, 2);
     assert.match(
       stdout,
-      /not checked: \[check\] the check ended early: the zip does not end as a bundle does/,
+      /not checked: \[check\] the check ended early: the zip does not end as a bundle does; if it was packed again, unpack it/,
     );
   });
 

@@ -130,12 +130,12 @@ export async function runCheck(
 
 /** A key as it is given: in full, or by the name of a file that holds nothing else. */
 function keyOf(option: string, given: string): string {
-  if (/^[^+]+\+[0-9a-f]{8}\+/u.test(given)) return given;
-  const lines = readGiven(option, given).toString('utf8').split('\n');
-  if (lines.at(-1) === '') lines.pop();
-  if (lines.length !== 1)
+  // White space, a byte order mark and CR come from editors and the mail: no key has any around it.
+  if (/^\s*[^+]+\+[0-9a-f]{8}\+/u.test(given)) return given.trim();
+  const text = readGiven(option, given).toString('utf8').trim();
+  if (text === '' || text.includes('\n'))
     throw new EvidentError('usage-invalid', `${option}: ${given} does not hold one key`);
-  return lines[0];
+  return text;
 }
 
 function readGiven(option: string, path: string): Buffer {
