@@ -246,9 +246,12 @@ describe('a source that is another database than before', { concurrency: LANES }
     it('polling: is no other database as long as the cursor is at that row', async (t) => {
       const scene = await begin(t, 'polling');
       const { source } = scene;
+      // It leaves a token once a second: one that came after the copy would be missed, and rightly.
+      await scene.stopRelay();
       await between(source, () => source.copy('older'));
       await source.consumeXids(200);
       await between(source, () => source.putBack('older'));
+      scene.startRelay();
       await source.write(20, 'again');
       await scene.untilComplete();
       await scene.stopRelay();
