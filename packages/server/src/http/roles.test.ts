@@ -35,6 +35,7 @@ const MATRIX: [route: string, request: () => InjectOptions, allowed: string[]][]
     WRITERS,
   ],
   ['GET /v1/logs', () => ({ url: '/v1/logs' }), EVERYBODY],
+  ['GET /v1/status', () => ({ url: '/v1/status' }), EVERYBODY],
   [
     'GET /v1/logs/:log/partitions/:partition/records',
     () => ({ url: '/v1/logs/audit/partitions/0/records' }),
